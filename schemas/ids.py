@@ -1,0 +1,62 @@
+"""Identifiers, and the character set of everything that may enter a subject."""
+
+import hashlib
+import os
+import re
+import uuid
+from typing import Annotated, NewType
+
+from pydantic import AfterValidator, StringConstraints
+
+from schemas.errors import InvalidRequest
+
+TaskId = NewType("TaskId", str)
+TenantId = NewType("TenantId", str)
+EventId = NewType("EventId", str)
+
+TOKEN_PATTERN = r"^[A-Za-z0-9_-]{1,64}$"
+"""One subject token: no dot, wildcard, space or control character can get in."""
+
+NAME_PATTERN = r"^[a-z][a-z0-9_-]{0,63}$"
+"""Intents and engines: lower case, a letter first."""
+
+_TOKEN = re.compile(TOKEN_PATTERN)
+
+
+def subject_token(value: str) -> str:
+    """Return `value`, or raise `InvalidRequest` when it could change a subject's meaning."""
+    if not _TOKEN.match(value) or value.endswith("\n"):
+        raise InvalidRequest(f"{value[:80]!r} is not an id: use 1 to 64 of A-Z a-z 0-9 _ -")
+    return value
+
+
+def _checked(value: str) -> str:
+    if not _TOKEN.match(value) or value.endswith("\n"):
+        raise ValueError("use 1 to 64 of A-Z a-z 0-9 _ -")
+    return value
+
+
+Token = Annotated[str, AfterValidator(_checked)]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+
+
+def uuid7(unix_ms: int, random_bytes: bytes | None = None) -> str:
+    """A time-ordered UUID as text (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random bits."""
+    value = int.from_bytes(random_bytes or os.urandom(10), "big") & ((1 << 74) - 1)
+    number = (unix_ms & ((1 << 48) - 1)) << 80
+    number |= 0x7 << 76 | (value >> 62) << 64
+    number |= 0b10 << 62 | (value & ((1 << 62) - 1))
+    return str(uuid.UUID(int=number))
+
+
+def keyed_task_id(tenant_id: TenantId, idempotency_key: str) -> TaskId:
+    """The task id every submission of one (tenant, key) meets, whichever edge takes it.
+
+    A UUIDv8 (RFC 9562 section 5.8) over SHA-256: tenants cannot steer into one another's ids, because the
+    tenant is both hashed here and a token of the subject.
+    """
+    digest = hashlib.sha256(f"{tenant_id}\x00{idempotency_key}".encode()).digest()[:16]
+    number = int.from_bytes(digest, "big")
+    number = number & ~(0xF << 76) | 0x8 << 76
+    number = number & ~(0b11 << 62) | 0b10 << 62
+    return TaskId(str(uuid.UUID(int=number)))

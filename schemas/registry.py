@@ -1,0 +1,56 @@
+"""What actors tell one another in KV buckets: engines alive, modules admitted, keys issued, positions reached."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.ids import Name, Token
+from schemas.task import Message
+
+
+class EngineAdvert(Message):
+    """One executor instance, refreshed while it lives (`ENGINES`, key `<engine>.<instance>`, with a TTL)."""
+
+    engine: Name
+    instance: Token
+    route: Literal["local", "api"]
+    intents: tuple[Name, ...]
+    models: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    slots: int = Field(ge=1)
+    free_slots: int = Field(ge=0)
+    draining: bool = False
+
+
+class ModuleRecord(Message):
+    """An admitted agent package (`MODULES`, key `<name>`); it outlives the executors that run it."""
+
+    name: Name
+    version: str
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    intents: tuple[Name, ...]
+    description: str = ""
+    input_schema: dict[str, Any] = Field(default_factory=dict)
+    output_schema: dict[str, Any] = Field(default_factory=dict)
+
+
+class ApiKeyRecord(Message):
+    """What is kept of an API key (`KEYS`, key `apikey.<key_id>`): never the secret."""
+
+    key_id: Token
+    tenant_id: Token
+    secret_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    created_at_ms: int
+    expires_at_ms: int | None = None
+    revoked: bool = False
+    note: str = ""
+
+
+class ProjectionPosition(Message):
+    """How far a projection got (`POSITIONS`, key `<projection>`): a hint for the sweeper, never the truth."""
+
+    projection: Name
+    sequence: int = Field(ge=0)
+    head: int = Field(ge=0)
+    lag_s: float = Field(ge=0)
+    at_ms: int

@@ -1,0 +1,70 @@
+"""What a client gets back: one canonical result per task."""
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.ids import TaskId
+from schemas.money import to_usd
+from schemas.task import Message
+
+
+class Status(StrEnum):
+    """How a task ended, in the client's words."""
+
+    OK = "OK"
+    ERROR = "ERROR"
+    TIMEOUT = "TIMEOUT"
+    CANCELED = "CANCELED"
+
+
+class Engine(Message):
+    """Where the answer came from and why there."""
+
+    route: Literal["local", "api", "hybrid"]
+    chosen_by: Literal["ai-router", "policy-override"]
+    reason: str
+
+
+class Usage(Message):
+    """What the task used. Money is nano-USD inside and becomes `cost_usd` only in `TaskResult`."""
+
+    latency_ms: int = Field(ge=0)
+    tokens: int = Field(default=0, ge=0)
+    cost_nanousd: int = Field(default=0, ge=0)
+
+
+class UsageReport(Message):
+    """`Usage` as clients read it: dollars."""
+
+    latency_ms: int = Field(ge=0)
+    tokens: int = Field(ge=0)
+    cost_usd: float = Field(ge=0)
+
+
+class TaskError(Message):
+    """Why a task did not answer; `code` is one of `schemas.errors`."""
+
+    code: str
+    message: str
+    retryable: bool = False
+
+
+class TaskResult(Message):
+    """The canonical result, the same bytes through every door."""
+
+    schema_version: Literal["1.0"] = "1.0"
+    task_id: TaskId
+    intent: str
+    status: Status
+    engine: Engine
+    result: dict[str, Any] = Field(default_factory=dict)
+    usage: UsageReport
+    error: TaskError | None = None
+
+
+def report(usage: Usage) -> UsageReport:
+    """`usage` in dollars."""
+    cost_usd = float(to_usd(usage.cost_nanousd))
+    return UsageReport(latency_ms=usage.latency_ms, tokens=usage.tokens, cost_usd=cost_usd)

@@ -1,0 +1,62 @@
+"""What a client asks for."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from schemas.ids import Name, Token
+
+
+class Priority(StrEnum):
+    """The lane a task waits in."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Privacy(StrEnum):
+    """Where a task may run. It is frozen at acceptance and only ever shrinks."""
+
+    LOCAL_ONLY = "local-only"
+    ALLOW_API = "allow-api"
+    HYBRID = "hybrid"
+
+
+class Message(BaseModel):
+    """A frozen wire message: unknown fields are errors, so a typo is never silently dropped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+
+class Sla(Message):
+    """What the caller is ready to pay and wait, and where the data may go."""
+
+    budget_usd: Decimal | None = Field(
+        default=None, ge=0, le=1_000_000, description="Ceiling of the cost, USD."
+    )
+    p95_ms: int | None = Field(
+        default=None, ge=1, le=3_600_000, description="Wanted latency, a routing hint."
+    )
+    privacy: Privacy = Privacy.LOCAL_ONLY
+    timeout_s: float | None = Field(
+        default=None, gt=0, le=1800, description="The task ends as TIMEOUT this long after acceptance."
+    )
+
+
+class TaskRequest(Message):
+    """One task as the client hands it in; the tenant always comes from the credential, never from here."""
+
+    schema_version: Literal["1.0"] = "1.0"
+    task_id: Token | None = None
+    tenant_id: Token | None = Field(
+        default=None, description="Checked against the credential, never believed."
+    )
+    intent: Name
+    params: dict[str, Any] = Field(default_factory=dict)
+    preferred_engine: Name | None = None
+    priority: Priority = Priority.NORMAL
+    sla: Sla = Field(default_factory=Sla)
+    metadata: dict[str, str] = Field(default_factory=dict, max_length=32)
