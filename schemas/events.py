@@ -30,9 +30,7 @@ class _TaskEvent(Message):
     event_id: EventId
     tenant_id: TenantId = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     task_id: TaskId = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    at_ms: int = Field(
-        ge=0, description="Writer's clock, Unix milliseconds; order comes from the sequence alone."
-    )
+    at_ms: int = Field(ge=0, description="Writer's clock, Unix milliseconds; order comes from the sequence alone.")
     traceparent: str | None = None
 
 
@@ -133,9 +131,7 @@ class Ended(_TaskEvent):
         return self.outcome.value
 
 
-TaskEvent: TypeAlias = Annotated[
-    Accepted | Routed | Started | AttemptFailed | Ended, Field(discriminator="event")
-]
+TaskEvent: TypeAlias = Annotated[Accepted | Routed | Started | AttemptFailed | Ended, Field(discriminator="event")]
 task_event_adapter: TypeAdapter[TaskEvent] = TypeAdapter(TaskEvent)
 
 

@@ -29,9 +29,7 @@ def documents() -> dict[str, str]:
     """File name to JSON Schema text (2020-12), sorted keys, so that a diff shows only what changed."""
     schemas: dict[str, dict[str, Any]] = {m.__name__: m.model_json_schema() for m in _MODELS}
     schemas["LogEvent"] = TypeAdapter(LogEvent).json_schema()
-    return {
-        f"{name}.json": json.dumps(body, indent=2, sort_keys=True) + "\n" for name, body in schemas.items()
-    }
+    return {f"{name}.json": json.dumps(body, indent=2, sort_keys=True) + "\n" for name, body in schemas.items()}
 
 
 def drift(folder: Path) -> list[str]:

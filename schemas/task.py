@@ -34,12 +34,8 @@ class Message(BaseModel):
 class Sla(Message):
     """What the caller is ready to pay and wait, and where the data may go."""
 
-    budget_usd: Decimal | None = Field(
-        default=None, ge=0, le=1_000_000, description="Ceiling of the cost, USD."
-    )
-    p95_ms: int | None = Field(
-        default=None, ge=1, le=3_600_000, description="Wanted latency, a routing hint."
-    )
+    budget_usd: Decimal | None = Field(default=None, ge=0, le=1_000_000, description="Ceiling of the cost, USD.")
+    p95_ms: int | None = Field(default=None, ge=1, le=3_600_000, description="Wanted latency, a routing hint.")
     privacy: Privacy = Privacy.LOCAL_ONLY
     timeout_s: float | None = Field(
         default=None, gt=0, le=1800, description="The task ends as TIMEOUT this long after acceptance."
@@ -51,9 +47,7 @@ class TaskRequest(Message):
 
     schema_version: Literal["1.0"] = "1.0"
     task_id: Token | None = None
-    tenant_id: Token | None = Field(
-        default=None, description="Checked against the credential, never believed."
-    )
+    tenant_id: Token | None = Field(default=None, description="Checked against the credential, never believed.")
     intent: Name
     params: dict[str, Any] = Field(default_factory=dict)
     preferred_engine: Name | None = None

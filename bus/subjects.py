@@ -1,0 +1,106 @@
+"""Every subject, stream, bucket and cursor of the system, in one place.
+
+aion.task.<event>.<lane>.<tenant>.<task_id>   the log: events of tasks
+aion.audit.<tenant>.<kind>                    the log: audit events
+aion.live.<event>.<lane>.<tenant>.<task_id>   the log's task events, republished after they were stored
+aion.token.<tenant>.<task_id>                 token deltas, captured by the memory stream TOKENS
+aion.rpc.<actor>.<verb>                       questions
+aion.ctl.<verb>.<...>                         cancel, drain, reload
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.events import LogEvent
+from schemas.ids import TaskId, TenantId, subject_token
+from schemas.task import Priority
+
+LOG_STREAM: Final = "LOG"
+TOKENS_STREAM: Final = "TOKENS"
+LOG_SUBJECTS: Final = ("aion.task.>", "aion.audit.>")
+TASKS: Final = "aion.task.>"
+LIVE: Final = "aion.live.>"
+TOKENS: Final = "aion.token.>"
+
+ENGINES: Final = "ENGINES"
+POLICY: Final = "POLICY"
+KEYS: Final = "KEYS"
+MODULES: Final = "MODULES"
+CATALOG: Final = "CATALOG"
+POSITIONS: Final = "POSITIONS"
+BUCKETS: Final = (ENGINES, POLICY, KEYS, MODULES, CATALOG, POSITIONS)
+
+
+def of_event(event: LogEvent) -> str:
+    """The subject an event is stored under. Its ids are already in the safe character set."""
+    if event.event == "audit":
+        return f"aion.audit.{event.tenant_id}.{event.kind}"
+    return f"aion.task.{event.event}.{event.lane}.{event.tenant_id}.{event.task_id}"
+
+
+def of_task(tenant_id: TenantId, task_id: TaskId) -> str:
+    """All events of one task: the compare-and-set filter, always this one."""
+    return f"aion.task.*.*.{subject_token(tenant_id)}.{subject_token(task_id)}"
+
+
+def live_of_task(tenant_id: TenantId, task_id: TaskId) -> str:
+    """The live feed of one task."""
+    return f"aion.live.*.*.{subject_token(tenant_id)}.{subject_token(task_id)}"
+
+
+def live_of_event(event: str) -> str:
+    """The live feed of one kind of event over all tasks, `ended` for one."""
+    return f"aion.live.{event}.>"
+
+
+def tokens_of_task(tenant_id: TenantId, task_id: TaskId) -> str:
+    """The token deltas of one task."""
+    return f"aion.token.{subject_token(tenant_id)}.{subject_token(task_id)}"
+
+
+def question(actor: str, verb: str) -> str:
+    """Where `actor` answers `verb`."""
+    return f"aion.rpc.{actor}.{verb}"
+
+
+def cancel(tenant_id: TenantId, task_id: TaskId) -> str:
+    """The signal that one task was cancelled."""
+    return f"aion.ctl.cancel.{subject_token(tenant_id)}.{subject_token(task_id)}"
+
+
+CANCEL_ALL: Final = "aion.ctl.cancel.>"
+
+
+def drain(actor: str) -> str:
+    """The signal that every instance of `actor` should drain."""
+    return f"aion.ctl.drain.{actor}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """A named, shared position on the log: all replicas that open one cursor share its deliveries.
+
+    `max_ack_pending` caps what is unanswered over all replicas: it is the concurrency cap of an engine.
+    A delivery unanswered for `ack_wait_s` without a sign of progress goes to another replica.
+    """
+
+    name: str
+    filter: str
+    ack_wait_s: float = 10.0
+    max_ack_pending: int = 4096
+
+
+def accepted(priority: Priority) -> Cursor:
+    """New tasks of one priority, for the routers."""
+    return Cursor(f"accepted-{priority}", f"aion.task.accepted.{priority}.>")
+
+
+def attempt_failed(priority: Priority) -> Cursor:
+    """Tasks whose engine could not answer, for the routers."""
+    return Cursor(f"attempt_failed-{priority}", f"aion.task.attempt_failed.{priority}.>")
+
+
+def routed(engine: str, priority: Priority, *, cap: int = 1024, ack_wait_s: float = 10.0) -> Cursor:
+    """Tasks for one engine and priority, for its executors; `cap` bounds them over all replicas."""
+    lane = f"{subject_token(engine)}-{priority}"
+    return Cursor(f"routed-{lane}", f"aion.task.routed.{lane}.>", ack_wait_s, cap)
