@@ -7,7 +7,7 @@ Both answers pass one conformance suite (`tests/conformance`). Every call that c
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from bus.subjects import Cursor
 from schemas.events import AuditEvent, LogEvent, TaskEvent, log_event_adapter
@@ -223,9 +223,7 @@ class Rpc(Protocol):
         """
         ...
 
-    def serve(
-        self, service: Service, answers: Sequence[Answer[Message, Message]] = ()
-    ) -> AbstractAsyncContextManager[None]:
+    def serve(self, service: Service, answers: Sequence[Answer[Any, Any]] = ()) -> AbstractAsyncContextManager[None]:
         """Appear in discovery and answer; leaving stops taking, finishes what was taken, then disappears."""
         ...
 
@@ -266,7 +264,10 @@ class Kv(Protocol):
     def view(
         self, bucket: str, changed: Callable[[str, bytes | None], None] | None = None
     ) -> AbstractAsyncContextManager[Mapping[str, bytes]]:
-        """A live mapping, complete when handed over and kept current; `changed(key, value or None)` is called for each later change, and may not block."""
+        """A live mapping, complete when handed over and kept current.
+
+        `changed(key, value or None)` is called for each later change, and may not block.
+        """
         ...
 
 

@@ -1,0 +1,1 @@
+"""Actors: the runtime, the small actors and the command line."""
