@@ -1,0 +1,63 @@
+"""One connection to a twin."""
+
+from types import TracebackType
+
+from bus.memory.kv import MemoryKv
+from bus.memory.link import Link
+from bus.memory.log import MemoryLog
+from bus.memory.queue import MemoryQueue
+from bus.memory.rpc import MemoryRpc
+from bus.memory.server import MemoryServer
+from bus.memory.signals import MemorySignals
+from bus.memory.tokens import MemoryTokens
+from bus.port import Kv, Log, Queue, Rpc, Signals, Tokens
+
+
+class MemoryBus:
+    """`bus.port.Bus` over a `MemoryServer`; any number may share one. Entering it is optional, leaving it closes."""
+
+    log: Log
+    queue: Queue
+    rpc: Rpc
+    kv: Kv
+    tokens: Tokens
+    signals: Signals
+
+    def __init__(self, server: MemoryServer) -> None:
+        self._server = server
+        self._link = Link()
+        self.log = MemoryLog(server, self._link)
+        self.queue = MemoryQueue(server, self._link)
+        self.rpc = MemoryRpc(server, self._link)
+        self.kv = MemoryKv(server, self._link)
+        self.tokens = MemoryTokens(server, self._link)
+        self.signals = MemorySignals(server, self._link)
+
+    @property
+    def connected(self) -> bool:
+        """See `bus.port.Bus.connected`."""
+        return self._link.alive
+
+    async def closed(self) -> None:
+        """See `bus.port.Bus.closed`."""
+        await self._link.gone()
+
+    def kill(self) -> None:
+        """The process behind this connection is gone: no answer, no progress, no farewell. Idempotent.
+
+        What it held is redelivered after `ack_wait_s`; its subscriptions end; every call on it raises
+        `BusDisconnected`.
+        """
+        self._link.cut()
+        self._server.log.stored.ring()
+        self._server.tokens.stored.ring()
+
+    async def __aenter__(self) -> "MemoryBus":
+        """Itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.kill()

@@ -1,0 +1,121 @@
+"""The log port of one connection."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from bus.matching import matches
+from bus.memory.link import Link
+from bus.memory.reader import MemoryReader
+from bus.memory.server import MemoryServer
+from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
+from bus.subjects import live_of_event
+from schemas.errors import Unavailable
+from schemas.events import AuditEvent, TaskEvent
+from schemas.ids import TaskId, TenantId, subject_token
+
+
+class MemoryLog:
+    """`bus.port.Log` over a shared `LogStore`."""
+
+    def __init__(self, server: MemoryServer, link: Link) -> None:
+        self._server = server
+        self._store = server.log
+        self._link = link
+
+    async def append(self, event: TaskEvent, *, after: int, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+        """See `bus.port.Log.append`."""
+        await self._cross()
+        sequence = self._store.append(event, after)
+        await self._acknowledged(timeout_s)
+        return sequence
+
+    async def audit(self, event: AuditEvent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+        """See `bus.port.Log.audit`."""
+        await self._cross()
+        sequence = self._store.audit(event)
+        await self._acknowledged(timeout_s)
+        return sequence
+
+    async def last(self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Entry | None:
+        """See `bus.port.Log.last`."""
+        found = await self.events(tenant_id, task_id, timeout_s=timeout_s)
+        return found[-1] if found else None
+
+    async def events(
+        self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> tuple[Entry, ...]:
+        """See `bus.port.Log.events`."""
+        await self._cross()
+        subject_token(tenant_id), subject_token(task_id)
+        return self._store.of_task(tenant_id, task_id)
+
+    @asynccontextmanager
+    async def read(self, after: int, *, batch: int = 1000) -> AsyncIterator[Reader]:
+        """See `bus.port.Log.read`."""
+        self._link.check()
+        yield MemoryReader(self._link, self._store.stored, lambda position: self._store.after(position, batch), after)
+
+    async def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0) -> AsyncIterator[Entry]:
+        """See `bus.port.Log.follow`; a task that ended at or before `after` yields nothing and ends."""
+        subject_token(tenant_id), subject_token(task_id)
+        await self._cross()
+        position = after
+        while True:
+            self._link.check()
+            found = self._store.of_task(tenant_id, task_id)
+            for entry in found:
+                if entry.sequence > position:
+                    position = entry.sequence
+                    yield entry
+            if found and _is_end(found[-1]):
+                return
+            if self._store.of_task(tenant_id, task_id) == found:
+                await self._store.stored.wait()
+
+    @asynccontextmanager
+    async def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AsyncIterator[None]:
+        """See `bus.port.Log.live`; the subject is the republished one, `aion.live.` in front."""
+        key, pattern = object(), live_of_event(event)
+
+        def pass_on(entry: Entry) -> None:
+            subject = entry.subject.replace("aion.task.", "aion.live.", 1)
+            if matches(pattern, subject):
+                asyncio.get_running_loop().call_soon(deliver, subject, entry)
+
+        def deliver(subject: str, entry: Entry) -> None:
+            if key in self._store.listeners:
+                callback(subject, entry.sequence, entry.data)
+
+        def forget() -> None:
+            self._store.listeners.pop(key, None)
+
+        with self._link.holding(forget):
+            self._store.listeners[key] = pass_on
+            yield
+
+    async def info(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> LogInfo:
+        """See `bus.port.Log.info`."""
+        await self._cross()
+        return self._store.info()
+
+    async def set_window(self, max_age_s: float | None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """See `bus.port.Log.set_window`."""
+        await self._cross()
+        self._store.max_age_s = max_age_s
+
+    async def _cross(self) -> None:
+        """The way to the server: others run meanwhile, and the connection may be cut."""
+        self._link.check()
+        await asyncio.sleep(0)
+        self._link.check()
+
+    async def _acknowledged(self, timeout_s: float) -> None:
+        if self._server.ack_is_lost():
+            await asyncio.sleep(timeout_s)
+            raise Unavailable(f"no acknowledgement within {timeout_s} s: append the same event_id again to learn more")
+        await self._cross()
+
+
+def _is_end(entry: Entry) -> bool:
+    return entry.subject.startswith("aion.task.ended.")
