@@ -1,0 +1,1 @@
+"""What AION runs on: development servers, compose and cluster files."""
