@@ -1,0 +1,5 @@
+"""The bus over a NATS server >= 2.12 with JetStream, through nats-py."""
+
+from bus.nats.bus import NatsBus, open_bus
+
+__all__ = ["NatsBus", "open_bus"]

@@ -1,0 +1,52 @@
+"""The bus over one NATS connection."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from bus.nats.appender import Appender
+from bus.nats.connection import Connection, connect
+from bus.nats.kv import NatsKv
+from bus.nats.layout import ensure
+from bus.nats.log import NatsLog
+from bus.nats.queue import NatsQueue
+from bus.nats.rpc import NatsRpc
+from bus.nats.signals import NatsSignals, NatsTokens
+from bus.port import Kv, Log, Queue, Rpc, Signals, Tokens
+from bus.settings import BusSettings
+
+
+class NatsBus:
+    """`bus.port.Bus` on the real server."""
+
+    def __init__(self, connection: Connection, appender: Appender) -> None:
+        self._connection = connection
+        self.log: Log = NatsLog(connection, appender)
+        self.queue: Queue = NatsQueue(connection)
+        self.rpc: Rpc = NatsRpc(connection)
+        self.kv: Kv = NatsKv(connection)
+        self.tokens: Tokens = NatsTokens(connection)
+        self.signals: Signals = NatsSignals(connection)
+
+    @property
+    def connected(self) -> bool:
+        """See `bus.port.Bus.connected`."""
+        return self._connection.connected
+
+    async def closed(self) -> None:
+        """See `bus.port.Bus.closed`."""
+        await self._connection.closed()
+
+
+@asynccontextmanager
+async def open_bus(settings: BusSettings) -> AsyncIterator[NatsBus]:
+    """Connect, check the server, make sure of streams and buckets; leaving finishes appends and closes.
+
+    Raises `BusDisconnected` when no server answers, `ServerIncompatible` when it is too old or ignored a setting.
+    """
+    async with connect(settings) as connection:
+        await ensure(connection, settings)
+        appender = Appender(connection, settings)
+        try:
+            yield NatsBus(connection, appender)
+        finally:
+            await appender.close()

@@ -1,0 +1,144 @@
+"""Buckets over JetStream streams (ADR-8), with per-key TTL (ADR-43) and views kept current by a reader."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from types import MappingProxyType
+
+import structlog
+from nats.aio.msg import Msg
+
+from bus.nats.connection import Connection
+from bus.nats.reader import Start, StreamReader, open_reader
+from bus.port import DEFAULT_TIMEOUT_S, KvEntry
+from schemas.errors import Conflict, Unavailable
+
+_WRONG_SEQUENCE = 10071
+Changed = Callable[[str, bytes | None], None]
+
+
+class NatsKv:
+    """`bus.port.Kv` on the real server."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def put(
+        self, bucket: str, key: str, value: bytes, *, ttl_s: float | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> int:
+        """See `bus.port.Kv.put`."""
+        headers = {"Nats-TTL": f"{max(1, round(ttl_s))}s"} if ttl_s is not None else {}
+        return await self._write(bucket, key, value, headers, timeout_s)
+
+    async def create(self, bucket: str, key: str, value: bytes, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+        """See `bus.port.Kv.create`. A key that was deleted is created over its marker."""
+        newest = await self._newest(bucket, key, timeout_s)
+        if newest is not None and not _removed(newest):
+            raise Conflict(f"{key} exists in {bucket}")
+        after = (newest.headers or {}).get("Nats-Sequence", "0") if newest is not None else "0"
+        return await self._write(bucket, key, value, {"Nats-Expected-Last-Subject-Sequence": after}, timeout_s)
+
+    async def get(self, bucket: str, key: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> KvEntry | None:
+        """See `bus.port.Kv.get`."""
+        newest = await self._newest(bucket, key, timeout_s)
+        if newest is None or _removed(newest):
+            return None
+        return KvEntry(newest.data, int((newest.headers or {})["Nats-Sequence"]))
+
+    async def delete(self, bucket: str, key: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """See `bus.port.Kv.delete`."""
+        await self._write(bucket, key, b"", {"KV-Operation": "DEL"}, timeout_s)
+
+    async def _newest(self, bucket: str, key: str, timeout_s: float) -> Msg | None:
+        subject = f"$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.{key}"
+        message = await self._connection.request(subject, b"", timeout_s=timeout_s)
+        return message if "Nats-Sequence" in (message.headers or {}) else None
+
+    async def _write(self, bucket: str, key: str, value: bytes, headers: Mapping[str, str], timeout_s: float) -> int:
+        reply = await self._connection.request(
+            f"$KV.{bucket}.{key}", value, timeout_s=timeout_s, headers=headers or None
+        )
+        answer = json.loads(reply.data)
+        error = answer.get("error")
+        if not error:
+            return int(answer["seq"])
+        if error.get("err_code") == _WRONG_SEQUENCE:
+            raise Conflict(f"{key} exists in {bucket}")
+        raise Unavailable(f"{bucket}/{key} was not written: {error.get('description')}", retry_after_s=1.0)
+
+    def view(self, bucket: str, changed: Changed | None = None) -> AbstractAsyncContextManager[Mapping[str, bytes]]:
+        """See `bus.port.Kv.view`."""
+        return self._view(bucket, changed)
+
+    @asynccontextmanager
+    async def _view(self, bucket: str, changed: Changed | None) -> AsyncIterator[Mapping[str, bytes]]:
+        start = Start(last_per_subject=True, filter=f"$KV.{bucket}.>")
+        async with open_reader(self._connection, f"KV_{bucket}", start) as reader:
+            view = _View(bucket, reader, changed)
+            await view.fill()
+            follower = asyncio.create_task(view.follow())
+            try:
+                yield MappingProxyType(view.values)
+            finally:
+                follower.cancel()
+                await asyncio.gather(follower, return_exceptions=True)
+
+
+class _View:
+    """The values of a bucket; after a restart of its reader, keys not seen again are dropped."""
+
+    def __init__(self, bucket: str, reader: StreamReader, changed: Changed | None) -> None:
+        self.values: dict[str, bytes] = {}
+        self._prefix = f"$KV.{bucket}."
+        self._reader = reader
+        self._changed = changed
+        self._restarts = reader.restarts
+        self._unseen: set[str] = set()
+
+    async def fill(self) -> None:
+        """Return once all that stood in the bucket is here."""
+        async with asyncio.timeout(DEFAULT_TIMEOUT_S):
+            while self._reader.pending:
+                for _, message in await self._reader.next(0.5):
+                    self._apply(message, announce=False)
+
+    async def follow(self) -> None:
+        """Apply changes for ever."""
+        while True:
+            found = await self._reader.next(5.0)
+            if self._reader.restarts != self._restarts:
+                self._restarts = self._reader.restarts
+                self._unseen = set(self.values)
+            for _, message in found:
+                self._apply(message, announce=True)
+            if self._unseen and not self._reader.pending:
+                self._drop_unseen()
+
+    def _drop_unseen(self) -> None:
+        for key in self._unseen:
+            self._set(key, None, announce=True)
+        self._unseen = set()
+
+    def _apply(self, message: Msg, *, announce: bool) -> None:
+        key = message.subject.removeprefix(self._prefix)
+        self._unseen.discard(key)
+        self._set(key, None if _removed(message) else message.data, announce=announce)
+
+    def _set(self, key: str, value: bytes | None, *, announce: bool) -> None:
+        if value is None:
+            if self.values.pop(key, None) is None:
+                return
+        else:
+            self.values[key] = value
+        if announce and self._changed is not None:
+            try:
+                self._changed(key, value)
+            except Exception:
+                # A reader's own mistake must not stop the view for its other users.
+                structlog.get_logger("bus").exception("view_callback_failed", key=key)
+
+
+def _removed(message: Msg) -> bool:
+    headers = message.headers or {}
+    return headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers

@@ -1,0 +1,190 @@
+"""The log over JetStream stream `LOG`."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from bus.nats.appender import Appender
+from bus.nats.connection import Connection
+from bus.nats.layout import SECOND_NS
+from bus.nats.reader import EntryReader, Start, open_reader
+from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
+from bus.subjects import LOG_STREAM, live_of_event, live_of_task, of_event, of_task
+from schemas.errors import Unavailable, WrongSequence
+from schemas.events import AuditEvent, TaskEvent
+from schemas.ids import TaskId, TenantId
+
+_MAX_EVENTS = 256
+_LIVE_SAFETY_S = 2.0
+
+
+class NatsLog:
+    """`bus.port.Log` on the real server."""
+
+    def __init__(self, connection: Connection, appender: Appender) -> None:
+        self._connection = connection
+        self._appender = appender
+
+    async def append(self, event: TaskEvent, *, after: int, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+        """See `bus.port.Log.append`."""
+        guard = of_task(event.tenant_id, event.task_id)
+        data = event.model_dump_json().encode()
+        try:
+            return await self._appender.append(of_event(event), data, guard=guard, after=after, timeout_s=timeout_s)
+        except WrongSequence:
+            own = await self._own_append(event, timeout_s)
+            if own is None:
+                raise
+            return own
+
+    async def _own_append(self, event: TaskEvent, timeout_s: float) -> int | None:
+        """Where this very event already stands: the refusal was of a repeat whose first ack was lost."""
+        needle = event.event_id.encode()
+        for stored in await self.events(event.tenant_id, event.task_id, timeout_s=timeout_s):
+            if needle in stored.data and stored.event().event_id == event.event_id:
+                return stored.sequence
+        return None
+
+    async def audit(self, event: AuditEvent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+        """See `bus.port.Log.audit`."""
+        data = event.model_dump_json().encode()
+        return await self._appender.append(of_event(event), data, guard=None, after=0, timeout_s=timeout_s)
+
+    async def last(self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Entry | None:
+        """See `bus.port.Log.last`."""
+        body = json.dumps({"last_by_subj": of_task(tenant_id, task_id)}).encode()
+        message = await self._connection.request(f"$JS.API.DIRECT.GET.{LOG_STREAM}", body, timeout_s=timeout_s)
+        return _direct_entry(message)
+
+    async def events(
+        self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> tuple[Entry, ...]:
+        """See `bus.port.Log.events`."""
+        body = {"seq": 1, "next_by_subj": of_task(tenant_id, task_id), "batch": _MAX_EVENTS}
+        found: list[Entry] = []
+        ended = asyncio.Event()
+
+        def collect(message: Msg) -> None:
+            entry = _direct_entry(message)
+            if entry is None:
+                ended.set()
+            else:
+                found.append(entry)
+
+        inbox = self._connection.inbox()
+        subscription = await self._connection.subscribe(inbox, collect)
+        try:
+            await self._connection.publish(f"$JS.API.DIRECT.GET.{LOG_STREAM}", json.dumps(body).encode(), reply=inbox)
+            async with asyncio.timeout(timeout_s):
+                await ended.wait()
+        except TimeoutError as error:
+            raise Unavailable(f"the log did not answer within {timeout_s:g} s", retry_after_s=1.0) from error
+        finally:
+            await self._connection.unsubscribe(subscription)
+        return tuple(found)
+
+    def read(self, after: int, *, batch: int = 1000) -> AbstractAsyncContextManager[Reader]:
+        """See `bus.port.Log.read`."""
+        return self._read(after, batch)
+
+    @asynccontextmanager
+    async def _read(self, after: int, batch: int) -> AsyncIterator[Reader]:
+        async with open_reader(self._connection, LOG_STREAM, Start(after=after), batch) as reader:
+            yield EntryReader(reader)
+
+    async def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0) -> AsyncIterator[Entry]:
+        """See `bus.port.Log.follow`.
+
+        The live feed only wakes; every entry handed out was read from the log, so a missed wake-up costs
+        `_LIVE_SAFETY_S` and never an event.
+        """
+        woken = asyncio.Event()
+        subscription = await self._connection.subscribe(live_of_task(tenant_id, task_id), lambda _: woken.set())
+        position = after
+        try:
+            while True:
+                woken.clear()
+                for entry in await self._patiently_read(tenant_id, task_id):
+                    if entry.sequence <= position:
+                        continue
+                    position = entry.sequence
+                    yield entry
+                    if entry.subject.startswith("aion.task.ended."):
+                        return
+                await _wait(woken, _LIVE_SAFETY_S)
+        finally:
+            await self._connection.unsubscribe(subscription)
+
+    async def _patiently_read(self, tenant_id: TenantId, task_id: TaskId) -> tuple[Entry, ...]:
+        try:
+            return await self.events(tenant_id, task_id)
+        except Unavailable:
+            return ()  # the bus is away for a moment; the next round reads again
+
+    def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AbstractAsyncContextManager[None]:
+        """See `bus.port.Log.live`."""
+        return self._live(event, callback)
+
+    @asynccontextmanager
+    async def _live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AsyncIterator[None]:
+        def deliver(message: Msg) -> None:
+            headers = message.headers or {}
+            callback(headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", "0")), message.data)
+
+        subscription = await self._connection.subscribe(live_of_event(event), deliver)
+        await self._connection.flush(DEFAULT_TIMEOUT_S)
+        try:
+            yield
+        finally:
+            await self._connection.unsubscribe(subscription)
+
+    async def info(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> LogInfo:
+        """See `bus.port.Log.info`."""
+        answer = await self._connection.api(f"STREAM.INFO.{LOG_STREAM}", None, timeout_s=timeout_s)
+        state: dict[str, Any] = answer["state"]
+        max_age_ns = int(answer["config"].get("max_age", 0))
+        return LogInfo(
+            created=answer["created"],
+            first=int(state["first_seq"]),
+            last=int(state["last_seq"]),
+            size_bytes=int(state["bytes"]),
+            max_age_s=max_age_ns / SECOND_NS if max_age_ns else None,
+        )
+
+    async def set_window(self, max_age_s: float | None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """See `bus.port.Log.set_window`."""
+        answer = await self._connection.api(f"STREAM.INFO.{LOG_STREAM}", None, timeout_s=timeout_s)
+        config: dict[str, Any] = answer["config"]
+        max_age_ns = int((max_age_s or 0) * SECOND_NS)
+        if config.get("max_age", 0) != max_age_ns:
+            update = {**config, "max_age": max_age_ns}
+            await self._connection.api(f"STREAM.UPDATE.{LOG_STREAM}", update, timeout_s=timeout_s)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def _direct_entry(message: Msg) -> Entry | None:
+    """The entry of a direct get (ADR-31), None for `not found` and for the end of a batch."""
+    headers = message.headers or {}
+    if "Nats-Sequence" not in headers:
+        return None
+    at_ns = _nanoseconds(headers["Nats-Time-Stamp"])
+    return Entry(int(headers["Nats-Sequence"]), at_ns, headers["Nats-Subject"], message.data)
+
+
+def _nanoseconds(timestamp: str) -> int:
+    """RFC 3339 with up to nine fractional digits, which `datetime` alone would cut to six."""
+    whole, _, fraction = timestamp.rstrip("Z").partition(".")
+    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * SECOND_NS + int(fraction.ljust(9, "0")[:9] or 0)

@@ -1,0 +1,232 @@
+"""The work queue: durable pull consumers on the log, shared by all replicas of an actor."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from nats.aio.msg import Msg
+
+from bus.nats.connection import Connection
+from bus.nats.layout import SECOND_NS
+from bus.nats.stored import entry, place, status
+from bus.port import DEFAULT_TIMEOUT_S, Delivery, Entry, Taker, TakerStopped
+from bus.subjects import LOG_STREAM, Cursor
+from schemas.errors import AionError, ServerIncompatible
+
+_EXPIRES_S = 30.0
+_HEARTBEAT_S = 1.0
+_SILENCE_S = 3 * _HEARTBEAT_S
+_PROGRESS = b"+WPI"
+_ACK = b"+ACK"
+
+
+@dataclass(eq=False, slots=True)
+class NatsDelivery:
+    """`bus.port.Delivery`; acks are not waited for, because a lost one is only a redelivery."""
+
+    entry: Entry
+    delivered: int
+    _ack_subject: str
+    _taker: "NatsTaker"
+
+    async def done(self) -> None:
+        """See `bus.port.Delivery.done`."""
+        await self._answer(_ACK)
+
+    async def give_back(self, delay_s: float = 0.0) -> None:
+        """See `bus.port.Delivery.give_back`."""
+        await self._answer(b'-NAK {"delay": %d}' % int(delay_s * SECOND_NS))
+
+    async def progress(self) -> None:
+        """Tell the server that this one is still being worked on."""
+        await self._taker.send(self._ack_subject, _PROGRESS)
+
+    async def _answer(self, payload: bytes) -> None:
+        self._taker.release(self)
+        await self._taker.send(self._ack_subject, payload)
+
+
+class NatsTaker:
+    """`bus.port.Taker`: asks for exactly as many as it has free slots."""
+
+    def __init__(self, connection: Connection, cursor: Cursor, slots: int) -> None:
+        self._connection = connection
+        self._cursor = cursor
+        self._slots = slots
+        self._inbox = connection.inbox()
+        self._held: set[NatsDelivery] = set()
+        self._ready: asyncio.Queue[NatsDelivery | None] = asyncio.Queue()
+        self._outstanding = 0
+        self._heard_at = asyncio.get_running_loop().time()
+        self._stopped = False
+        self._freed = asyncio.Event()
+
+    async def get(self) -> Delivery:
+        """See `bus.port.Taker.get`."""
+        if self._stopped:
+            raise TakerStopped(self._cursor.name)
+        delivery = await self._ready.get()
+        if delivery is None:
+            self._ready.put_nowait(None)
+            raise TakerStopped(self._cursor.name)
+        return delivery
+
+    async def stop(self) -> None:
+        """See `bus.port.Taker.stop`."""
+        if self._stopped:
+            return
+        self._stopped = True
+        while not self._ready.empty():
+            delivery = self._ready.get_nowait()
+            if delivery is not None:
+                await delivery.give_back()
+        self._ready.put_nowait(None)
+
+    async def give_back_all(self) -> None:
+        """Return everything that is still unanswered."""
+        for delivery in tuple(self._held):
+            await delivery.give_back()
+
+    def release(self, delivery: NatsDelivery) -> None:
+        """Free the slot of an answered delivery."""
+        self._held.discard(delivery)
+        self._freed.set()
+
+    async def send(self, subject: str, payload: bytes) -> None:
+        """Publish an ack; while disconnected it is dropped, which costs one redelivery."""
+        try:
+            await self._connection.publish(subject, payload)
+        except AionError as error:
+            structlog.get_logger("bus").info("ack_dropped", cursor=self._cursor.name, error=error.code)
+
+    async def pull_forever(self) -> None:
+        """Keep as many requests open as there are free slots; asks again after silence or a reconnect."""
+        subscription = await self._connection.subscribe(self._inbox, self._on_message)
+        forget = self._connection.on_reconnect(self._reset)
+        try:
+            while not self._stopped:
+                self._freed.clear()
+                await self._pull()
+                await self._wait()
+        finally:
+            forget()
+            await self._connection.unsubscribe(subscription)
+
+    async def progress_forever(self) -> None:
+        """Every third of the ack wait, say that what is held is alive."""
+        while True:
+            await asyncio.sleep(self._cursor.ack_wait_s / 3)
+            for delivery in tuple(self._held):
+                await delivery.progress()
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(_HEARTBEAT_S):
+                await self._freed.wait()
+        except TimeoutError:
+            loop = asyncio.get_running_loop()
+            if self._outstanding and loop.time() - self._heard_at > _SILENCE_S:
+                self._reset()
+
+    def _reset(self) -> None:
+        self._outstanding = 0
+        self._heard_at = asyncio.get_running_loop().time()
+        self._freed.set()
+
+    async def _pull(self) -> None:
+        free = self._slots - len(self._held) - self._outstanding
+        if free < max(1, self._slots // 4) and self._outstanding:
+            return  # ask in handfuls, but never leave the server without a request while a slot is free
+        if free < 1 or not self._connection.connected:
+            return
+        body = {
+            "batch": free,
+            "expires": int(_EXPIRES_S * SECOND_NS),
+            "idle_heartbeat": int(_HEARTBEAT_S * SECOND_NS),
+        }
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{LOG_STREAM}.{self._cursor.name}"
+        try:
+            await self._connection.publish(subject, json.dumps(body).encode(), reply=self._inbox)
+        except AionError:
+            return
+        self._outstanding += free
+
+    def _on_message(self, message: Msg) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        code = status(message)
+        if code is not None:
+            self._on_status(code, message)
+            return
+        self._outstanding = max(0, self._outstanding - 1)
+        at = place(message.reply)
+        delivery = NatsDelivery(entry(message, at), at.delivered, message.reply, self)
+        if self._stopped:
+            return  # came after the stop: its ack wait gives it to another
+        self._held.add(delivery)
+        self._ready.put_nowait(delivery)
+
+    def _on_status(self, code: str, message: Msg) -> None:
+        if code == "100":
+            return
+        left = int((message.headers or {}).get("Nats-Pending-Messages", "0"))
+        self._outstanding = max(0, self._outstanding - left) if code in ("408", "409") else 0
+        if code == "408":
+            self._freed.set()
+        # Any other refusal waits for the next heartbeat, so that a missing server is not asked in a tight loop.
+
+
+class NatsQueue:
+    """`bus.port.Queue` on the real server."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def take(self, cursor: Cursor, *, slots: int) -> AbstractAsyncContextManager[Taker]:
+        """See `bus.port.Queue.take`."""
+        return self._take(cursor, slots)
+
+    @asynccontextmanager
+    async def _take(self, cursor: Cursor, slots: int) -> AsyncIterator[Taker]:
+        await self._ensure(cursor)
+        taker = NatsTaker(self._connection, cursor, slots)
+        loops = [asyncio.create_task(taker.pull_forever()), asyncio.create_task(taker.progress_forever())]
+        try:
+            yield taker
+        finally:
+            await taker.stop()
+            await taker.give_back_all()
+            for loop in loops:
+                loop.cancel()
+            await asyncio.gather(*loops, return_exceptions=True)
+
+    async def pending(self, cursor: Cursor, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+        """See `bus.port.Queue.pending`."""
+        await self._ensure(cursor)
+        answer = await self._connection.api(f"CONSUMER.INFO.{LOG_STREAM}.{cursor.name}", None, timeout_s=timeout_s)
+        return int(answer["num_pending"])
+
+    async def _ensure(self, cursor: Cursor) -> None:
+        config: dict[str, Any] = {
+            "durable_name": cursor.name,
+            "name": cursor.name,
+            "filter_subject": cursor.filter,
+            "deliver_policy": "all",
+            "ack_policy": "explicit",
+            "ack_wait": int(cursor.ack_wait_s * SECOND_NS),
+            "max_deliver": -1,
+            "max_ack_pending": cursor.max_ack_pending,
+            "max_waiting": 512,
+            "replay_policy": "instant",
+        }
+        answer = await self._connection.api(
+            f"CONSUMER.CREATE.{LOG_STREAM}.{cursor.name}",
+            {"stream_name": LOG_STREAM, "config": config},
+            timeout_s=DEFAULT_TIMEOUT_S * 2,
+        )
+        ignored = sorted(key for key, value in config.items() if answer["config"].get(key) != value)
+        if ignored:
+            raise ServerIncompatible(f"cursor {cursor.name}: the server did not take {', '.join(ignored)}")

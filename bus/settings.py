@@ -1,0 +1,28 @@
+"""How to reach the bus and what the log is like (section `nats`: `AION_NATS__URL`, ...)."""
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class BusSettings(BaseModel):
+    """Connection and log settings; every actor of one installation must agree on the log's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = "nats://127.0.0.1:4222"
+    user: str | None = None
+    password: SecretStr | None = None
+    token: SecretStr | None = None
+    name: str = "aion"
+    connect_timeout_s: float = Field(default=10.0, gt=0)
+    replicas: int = Field(default=1, ge=1, le=5)
+    keep_s: float = Field(default=3600.0, ge=10, description="The log's window; deadlines are capped at half of it.")
+    max_bytes: int = Field(
+        default=8 << 30, ge=1 << 20, description="Past it the log refuses appends: edges answer 503."
+    )
+    tokens_max_bytes: int = Field(default=256 << 20, ge=1 << 20)
+    group_appends: bool = Field(
+        default=True, description="Group appends into atomic batches when many wait (fsync mode)."
+    )
+    group_min: int = Field(default=32, ge=2, le=1000)
+    group_max: int = Field(default=256, ge=2, le=1000)
+    max_waiting_appends: int = Field(default=8192, ge=1)
