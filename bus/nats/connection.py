@@ -151,16 +151,11 @@ class ApiError(AionError):
         self.description = description
 
 
-def _version(text: str) -> tuple[int, int]:
-    major, minor, *_ = text.split(".")
-    return int(major), int(minor)
-
-
 def _check_server(client: Client, url: str) -> None:
-    version = str(client.connected_server_version)
-    if _version(version) < MINIMUM_VERSION:
-        wanted = ".".join(str(part) for part in MINIMUM_VERSION)
-        raise ServerIncompatible(f"nats-server {version} at {url} is too old: install {wanted} or newer")
+    version = client.connected_server_version
+    if (version.major, version.minor) < MINIMUM_VERSION:
+        found, wanted = f"{version.major}.{version.minor}.{version.patch}", ".".join(map(str, MINIMUM_VERSION))
+        raise ServerIncompatible(f"nats-server {found} at {url} is too old: install {wanted} or newer")
 
 
 @asynccontextmanager
