@@ -1,0 +1,1 @@
+"""Executors: one actor type per engine, each the only owner of its engine."""

@@ -1,0 +1,129 @@
+"""What parent and cell say to each other: length-prefixed frames with fixed binary headers.
+
+    frame  = length u32 | body
+    load   = 0x01 | abi u8 | key 32 bytes | artifact path (UTF-8)
+    run    = 0x02 | abi u8 | key 32 bytes | timeout us u64 | memory bytes u64 | output bytes u32 | fuel u64 | input
+    reply  = verdict u8 | fuel used u64 | wall us u64 | cpu us u64 | output, or a message when the verdict is not OK
+
+All integers are big-endian. A cell answers frames one by one, in order.
+"""
+
+import struct
+from dataclasses import dataclass
+from enum import IntEnum
+
+MAX_FRAME_BYTES = 32 * 1024 * 1024
+LENGTH = struct.Struct("!I")
+_KIND = struct.Struct("!BB32s")
+_LIMITS = struct.Struct("!QQIQ")
+_REPLY = struct.Struct("!BQQQ")
+_LOAD, _RUN = 1, 2
+_ABIS = ("stdio", "reactor", "component")
+
+
+class FrameError(ValueError):
+    """A frame that no peer of ours would send."""
+
+
+class Verdict(IntEnum):
+    """How a request ended in the cell."""
+
+    OK = 0
+    TRAP = 1
+    TIMEOUT = 2
+    OUT_OF_MEMORY = 3
+    OUTPUT_TOO_LARGE = 4
+    NOT_LOADED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one call may use; `fuel` 0 means unmetered."""
+
+    timeout_us: int
+    memory_bytes: int
+    output_bytes: int
+    fuel: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Make the artifact at `path` callable as `key`."""
+
+    abi: str
+    key: bytes
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Call the loaded module `key` once in a fresh instance."""
+
+    abi: str
+    key: bytes
+    limits: Limits
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A cell's answer to one frame."""
+
+    verdict: Verdict
+    payload: bytes
+    fuel_used: int = 0
+    wall_us: int = 0
+    cpu_us: int = 0
+
+
+def encode_request(request: Load | Run) -> bytes:
+    """The whole frame, length included."""
+    if isinstance(request, Load):
+        body = _KIND.pack(_LOAD, _ABIS.index(request.abi), request.key) + request.path.encode()
+    else:
+        limits = request.limits
+        head = _LIMITS.pack(limits.timeout_us, limits.memory_bytes, limits.output_bytes, limits.fuel)
+        body = _KIND.pack(_RUN, _ABIS.index(request.abi), request.key) + head + request.payload
+    return _framed(body)
+
+
+def decode_request(body: bytes) -> Load | Run:
+    """The request in a frame's body, or `FrameError`."""
+    try:
+        kind, abi, key = _KIND.unpack_from(body)
+        rest = body[_KIND.size :]
+        if kind == _LOAD:
+            return Load(_ABIS[abi], key, rest.decode())
+        if kind == _RUN:
+            return Run(_ABIS[abi], key, Limits(*_LIMITS.unpack_from(rest)), rest[_LIMITS.size :])
+    except (struct.error, IndexError, UnicodeDecodeError) as error:
+        raise FrameError(f"malformed request of {len(body)} bytes") from error
+    raise FrameError(f"unknown request kind {kind}")
+
+
+def encode_reply(reply: Reply) -> bytes:
+    """The whole frame, length included."""
+    return _framed(_REPLY.pack(reply.verdict, reply.fuel_used, reply.wall_us, reply.cpu_us) + reply.payload)
+
+
+def decode_reply(body: bytes) -> Reply:
+    """The reply in a frame's body, or `FrameError`."""
+    try:
+        verdict, fuel_used, wall_us, cpu_us = _REPLY.unpack_from(body)
+        return Reply(Verdict(verdict), body[_REPLY.size :], fuel_used, wall_us, cpu_us)
+    except (struct.error, ValueError) as error:
+        raise FrameError(f"malformed reply of {len(body)} bytes") from error
+
+
+def frame_length(prefix: bytes) -> int:
+    """The body length announced by a 4-byte prefix; a length over `MAX_FRAME_BYTES` is a `FrameError`."""
+    (length,) = LENGTH.unpack(prefix)
+    if length > MAX_FRAME_BYTES:
+        raise FrameError(f"frame of {length} bytes is over the {MAX_FRAME_BYTES} allowed")
+    return int(length)
+
+
+def _framed(body: bytes) -> bytes:
+    if len(body) > MAX_FRAME_BYTES:
+        raise FrameError(f"frame of {len(body)} bytes is over the {MAX_FRAME_BYTES} allowed")
+    return LENGTH.pack(len(body)) + body

@@ -1,0 +1,153 @@
+"""One loaded module and how to call it: a fresh Store and instance for every call, dropped right after."""
+
+import ctypes
+import errno
+from typing import Protocol
+
+import wasmtime
+from wasmtime import _ffi as ffi
+
+from executors.wasm.frames import Limits
+
+ERROR_BIT = 1 << 63
+UNMETERED = 1 << 62
+
+
+class GuestFailed(Exception):
+    """The guest answered with an error message of its own, or broke its contract."""
+
+
+class OutputOverflow(Exception):
+    """The guest produced more than its output limit."""
+
+
+class Guest(Protocol):
+    """A module of one ABI, loaded and linked."""
+
+    def call(self, store: wasmtime.Store, limits: Limits, payload: bytes) -> bytes:
+        """The guest's output; raises `GuestFailed`, `OutputOverflow` or what wasmtime raises."""
+        ...
+
+    def memory_used(self, store: wasmtime.Store) -> int:
+        """Bytes of linear memory after the last call, 0 when the ABI does not show them."""
+        ...
+
+
+class StdioGuest:
+    """A WASI preview 1 command: JSON on stdin, JSON on stdout; no arguments, environment, files or network."""
+
+    def __init__(self, engine: wasmtime.Engine, path: str) -> None:
+        self._module = wasmtime.Module.deserialize_file(engine, path)
+        self._pre = _prelink(engine, self._module)
+        self._instance: wasmtime.Instance | None = None
+
+    def call(self, store: wasmtime.Store, limits: Limits, payload: bytes) -> bytes:
+        """Run `_start`; an exit code other than 0 is a failure."""
+        output = _Capture(limits.output_bytes)
+        wasi = wasmtime.WasiConfig()
+        _set_stdin(wasi, payload)
+        wasi.stdout_custom = output.write
+        store.set_wasi(wasi)
+        self._instance = None
+        try:
+            self._instance = self._pre.instantiate(store)
+            _function(self._instance, store, "_start")(store)
+        except wasmtime.ExitTrap as stop:
+            if stop.code != 0 and not output.overflowed:
+                raise GuestFailed(f"exited with status {stop.code}") from stop
+        except wasmtime.Trap:
+            if not output.overflowed:
+                raise
+        if output.overflowed:
+            raise OutputOverflow
+        return bytes(output.data)
+
+    def memory_used(self, store: wasmtime.Store) -> int:
+        """See `Guest`."""
+        return _memory_bytes(self._instance, store)
+
+
+class ReactorGuest:
+    """A module exporting `aion_alloc`, `aion_handle` and `memory`; the cheapest ABI."""
+
+    def __init__(self, engine: wasmtime.Engine, path: str) -> None:
+        self._module = wasmtime.Module.deserialize_file(engine, path)
+        self._pre = _prelink(engine, self._module)
+        self._imports = bool(self._module.imports)
+        self._initialize = any(item.name == "_initialize" for item in self._module.exports)
+        self._instance: wasmtime.Instance | None = None
+
+    def call(self, store: wasmtime.Store, limits: Limits, payload: bytes) -> bytes:
+        """Copy the input in, handle it, copy the output out; nothing is freed, the Store goes as a whole."""
+        self._instance = None
+        if self._imports:
+            store.set_wasi(wasmtime.WasiConfig())
+        self._instance = instance = self._pre.instantiate(store)
+        if self._initialize:
+            _function(instance, store, "_initialize")(store)
+        pointer = int(_function(instance, store, "aion_alloc")(store, len(payload))) & 0xFFFFFFFF
+        memory = instance.exports(store)["memory"]
+        if not isinstance(memory, wasmtime.Memory):
+            raise GuestFailed("export 'memory' is not a memory")
+        if pointer == 0 or pointer + len(payload) > memory.data_len(store):
+            raise MemoryError
+        memory.write(store, payload, pointer)
+        packed = int(_function(instance, store, "aion_handle")(store, pointer, len(payload))) & (2**64 - 1)
+        return _output(store, memory, packed, limits)
+
+    def memory_used(self, store: wasmtime.Store) -> int:
+        """See `Guest`."""
+        return _memory_bytes(self._instance, store)
+
+
+def _output(store: wasmtime.Store, memory: wasmtime.Memory, packed: int, limits: Limits) -> bytes:
+    pointer, length = (packed & ~ERROR_BIT) >> 32, packed & 0xFFFFFFFF
+    if pointer + length > memory.data_len(store):
+        raise GuestFailed("answered with bytes outside of its memory")
+    if length > limits.output_bytes:
+        raise OutputOverflow
+    output = bytes(memory.read(store, pointer, pointer + length))
+    if packed & ERROR_BIT:
+        raise GuestFailed(output.decode(errors="replace"))
+    return output
+
+
+def _prelink(engine: wasmtime.Engine, module: wasmtime.Module) -> wasmtime.InstancePre:
+    linker = wasmtime.Linker(engine)
+    linker.define_wasi()
+    return linker.instantiate_pre(module)
+
+
+def _function(instance: wasmtime.Instance, store: wasmtime.Store, name: str) -> wasmtime.Func:
+    found = instance.exports(store).get(name)
+    if not isinstance(found, wasmtime.Func):
+        raise GuestFailed(f"does not export the function {name!r}")
+    return found
+
+
+def _memory_bytes(instance: wasmtime.Instance | None, store: wasmtime.Store) -> int:
+    memory = instance.exports(store).get("memory") if instance else None
+    return memory.data_len(store) if isinstance(memory, wasmtime.Memory) else 0
+
+
+def _set_stdin(wasi: wasmtime.WasiConfig, payload: bytes) -> None:
+    # The public binding takes stdin from files only; the C API takes over the vector's buffer.
+    vector = ffi.wasm_byte_vec_t()
+    ffi.wasm_byte_vec_new(vector, len(payload), (ctypes.c_ubyte * len(payload)).from_buffer_copy(payload))
+    ffi.wasi_config_set_stdin_bytes(wasi.ptr(), vector)
+
+
+class _Capture:
+    """Collects stdout up to a limit, then answers EIO so that a flooding guest stops at once."""
+
+    def __init__(self, limit: int) -> None:
+        self.data = bytearray()
+        self.overflowed = False
+        self._limit = limit
+
+    def write(self, chunk: bytes) -> int:
+        if len(self.data) + len(chunk) > self._limit:
+            self.overflowed = True
+            return -errno.EIO
+        self.data += chunk
+        return len(chunk)

@@ -1,0 +1,349 @@
+#include "summarize.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_SENTENCES 3
+#define MAX_PICKED 20
+#define MAX_WORD_BYTES 64
+#define MAX_SENTENCE_WORDS 400 /* longer runs without a full stop are cut here, so one giant sentence cannot win */
+
+typedef struct { uint64_t hash; uint32_t count; } slot;
+typedef struct { const uint8_t *start, *end; double score; uint32_t words; int picked; } sentence;
+
+typedef struct {
+    const uint8_t *text, *end;
+    sentence *sentences;
+    size_t sentence_count, sentence_room;
+    slot *table;
+    size_t table_size; /* a power of two, at least twice the words */
+    size_t words, chars;
+} document;
+
+/* --- characters --- */
+
+static int in(uint32_t c, uint32_t low, uint32_t high) { return c >= low && c <= high; }
+
+static int is_ideograph(uint32_t c) {
+    return in(c, 0x3040, 0x30FF) || in(c, 0x3400, 0x4DBF) || in(c, 0x4E00, 0x9FFF) || in(c, 0xF900, 0xFAFF) || in(c, 0x20000, 0x3FFFF);
+}
+
+static int is_word(uint32_t c) {
+    if (c < 0x80) return in(c, 'a', 'z') || in(c, 'A', 'Z') || in(c, '0', '9') || c == '_';
+    if (c < 0xC0) return c == 0xAA || c == 0xB5 || c == 0xBA;
+    if (c == 0xD7 || c == 0xF7 || c == 0x37E || c == 0x387 || c == 0x589 || c == 0x61F || c == 0x6D4) return 0;
+    return !in(c, 0x2000, 0x2BFF) && !in(c, 0x2E00, 0x2E7F) && !in(c, 0x3000, 0x303F) && !in(c, 0xFE00, 0xFE6F) &&
+           !in(c, 0xFF00, 0xFF0F) && !in(c, 0xFF1A, 0xFF20) && !in(c, 0xFF3B, 0xFF40) && !in(c, 0xFF5B, 0xFF65) &&
+           !in(c, 0xE000, 0xF8FF) && !in(c, 0x1F000, 0x1FAFF) && !in(c, 0xE0000, 0xE0FFF) && c != 0x0964 && c != 0x0965;
+}
+
+/* Simple case folding for ASCII, Latin-1, Latin Extended-A, Greek and Cyrillic. */
+static uint32_t fold(uint32_t c) {
+    if (in(c, 'A', 'Z')) return c + 32;
+    if (in(c, 0xC0, 0xDE) && c != 0xD7) return c + 32;
+    if (in(c, 0x100, 0x137) || in(c, 0x14A, 0x177)) return c == 0x130 || c == 0x131 ? 'i' : c | 1;
+    if (in(c, 0x139, 0x148) || in(c, 0x179, 0x17E)) return c & 1 ? c + 1 : c;
+    if (c == 0x178) return 0xFF;
+    if (c == 0x386) return 0x3AC;
+    if (in(c, 0x388, 0x38A)) return c + 37;
+    if (c == 0x38C) return 0x3CC;
+    if (c == 0x38E || c == 0x38F) return c + 63;
+    if (in(c, 0x391, 0x3AB) && c != 0x3A2) return c + 32;
+    if (c == 0x3C2) return 0x3C3;
+    if (in(c, 0x400, 0x40F)) return c + 80;
+    if (in(c, 0x410, 0x42F)) return c + 32;
+    if (in(c, 0x460, 0x481) || in(c, 0x48A, 0x4BF) || in(c, 0x4D0, 0x52F)) return c | 1;
+    return c;
+}
+
+static int is_space(uint32_t c) {
+    return c == ' ' || in(c, 9, 13) || c == 0x85 || c == 0xA0 || c == 0x1680 || in(c, 0x2000, 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x3000;
+}
+
+static int is_full_stop(uint32_t c) { return c == '.' || c == '!' || c == '?' || c == 0x2026 || c == 0x203C || in(c, 0x2047, 0x2049) || c == 0x61F || c == 0x6D4 || c == 0x964 || c == 0x965; }
+static int is_wide_stop(uint32_t c) { return c == 0x3002 || c == 0xFF01 || c == 0xFF1F || c == 0xFF0E || c == 0xFF61; }
+static int is_closer(uint32_t c) { return c == '"' || c == '\'' || c == ')' || c == ']' || c == 0xBB || c == 0x2019 || c == 0x201D || c == 0x300D || c == 0x300F || c == 0xFF09; }
+
+/* --- words --- */
+
+static int is_stop_word(const uint8_t *word, size_t length) {
+    static const char words[] =
+        " a about above after again against all also am an and any are as at be because been before being below between both but by "
+        "can could did do does doing down during each few for from further had has have having he her here hers him his how i if in "
+        "into is it its itself just like may me might more most much must my no nor not now of off on once only or other our out over "
+        "own said same she should so some such than that the their them then there these they this those through to too under until up "
+        "upon very was we were what when where which while who whom why will with within without would you your s t ";
+    if (length == 0 || length > 10) return 0;
+    for (size_t at = 1; at + length < sizeof words - 1;) {
+        size_t same = 0;
+        while (same < length && (uint8_t)words[at + same] == word[same]) same++;
+        if (same == length && words[at + same] == ' ') return 1;
+        for (at += same; words[at] != ' '; at++) {}
+        at++;
+    }
+    return 0;
+}
+
+typedef struct { const uint8_t *at, *end; uint8_t word[MAX_WORD_BYTES]; size_t length; } word_reader;
+
+/* The next word, folded; an ideograph is a word of its own. Long words keep their first MAX_WORD_BYTES. */
+static int next_word(word_reader *in_) {
+    uint32_t c;
+    int step;
+    in_->length = 0;
+    while ((step = utf8_decode(in_->at, in_->end, &c)) > 0) {
+        int word = is_word(c), ideograph = is_ideograph(c);
+        if (in_->length && (!word || ideograph)) return 1;
+        in_->at += step;
+        if (!word) continue;
+        if (in_->length + 4 <= MAX_WORD_BYTES) in_->length += (size_t)utf8_encode(fold(c), in_->word + in_->length);
+        if (ideograph) return 1;
+    }
+    return in_->length > 0;
+}
+
+static uint64_t hash_word(const uint8_t *word, size_t length) {
+    uint64_t hash = 1469598103934665603ULL; /* FNV-1a */
+    for (size_t i = 0; i < length; i++) hash = (hash ^ word[i]) * 1099511628211ULL;
+    return hash ? hash : 1;
+}
+
+static slot *find(document *doc, uint64_t hash) {
+    size_t at = (size_t)(hash ^ hash >> 29) & (doc->table_size - 1);
+    while (doc->table[at].hash && doc->table[at].hash != hash) at = (at + 1) & (doc->table_size - 1);
+    doc->table[at].hash = hash;
+    return &doc->table[at];
+}
+
+/* --- sentences --- */
+
+static int add_sentence(document *doc, const uint8_t *start, const uint8_t *end) {
+    uint32_t c;
+    int step;
+    while (start < end && (step = utf8_decode(start, end, &c)) > 0 && is_space(c)) start += step;
+    while (end > start) {
+        const uint8_t *last = end - 1;
+        while (last > start && (*last & 0xC0) == 0x80) last--;
+        if (!utf8_decode(last, end, &c) || !is_space(c)) break;
+        end = last;
+    }
+    if (start == end) return 1;
+    if (doc->sentence_count == doc->sentence_room) {
+        size_t room = doc->sentence_room ? doc->sentence_room * 2 : 64;
+        sentence *grown = realloc(doc->sentences, room * sizeof *grown);
+        if (!grown) return 0;
+        doc->sentences = grown;
+        doc->sentence_room = room;
+    }
+    doc->sentences[doc->sentence_count++] = (sentence){start, end, 0, 0, 0};
+    return 1;
+}
+
+/* "Dr." and "e.g." and initials do not end a sentence; nor does a stop before a lower-case letter. */
+static int is_abbreviation(const uint8_t *start, const uint8_t *stop) {
+    static const char known[] = " mr mrs ms dr prof sr jr st vs etc eg ie al fig no vol pp inc ltd co corp approx dept est jan feb mar apr jun jul aug sep sept oct nov dec ";
+    const uint8_t *at = stop;
+    while (at > start && (at[-1] >= 0x80 || is_word(at[-1]))) at--;
+    size_t length = (size_t)(stop - at);
+    uint32_t c;
+    if (length == 0) return 0;
+    if (utf8_decode(at, stop, &c) == (int)length && is_word(c) && !in(c, '0', '9') && !is_ideograph(c))
+        return at == start || at[-1] == '.' || fold(c) != c; /* an initial: "J. Smith", "U.S." */
+    char needle[16] = " ";
+    if (length > sizeof needle - 3) return 0;
+    for (size_t i = 0; i < length; i++) needle[i + 1] = (char)(at[i] < 0x80 ? fold(at[i]) : '?');
+    needle[length + 1] = ' ';
+    return strstr(known, needle) != NULL;
+}
+
+static int ends_here(const uint8_t *start, const uint8_t *stop, const uint8_t *after, const uint8_t *end, uint32_t mark) {
+    uint32_t c;
+    int step = utf8_decode(after, end, &c);
+    if (!step) return 1;
+    if (is_wide_stop(mark)) return 1;
+    if (!is_space(c) && !is_ideograph(c) && !in(c, 0x1F000, 0x1FAFF)) return 0;
+    while (step && is_space(c)) {
+        if (c == '\n' || c == 0x2029) return 1;
+        after += step;
+        step = utf8_decode(after, end, &c);
+    }
+    if (in(c, 'a', 'z') || in(c, 0xDF, 0xFF) || in(c, 0x430, 0x45F) || in(c, 0x3AC, 0x3CE)) return 0;
+    return mark != '.' || !is_abbreviation(start, stop);
+}
+
+static int split(document *doc) {
+    const uint8_t *start = doc->text, *at = doc->text;
+    uint32_t c;
+    int step, newlines = 0, blanks = 0;
+    while ((step = utf8_decode(at, doc->end, &c)) > 0) {
+        const uint8_t *stop = at;
+        at += step;
+        doc->chars++;
+        newlines = c == '\n' ? newlines + 1 : is_space(c) ? newlines : 0;
+        blanks += is_space(c);
+        if (newlines >= 2 || c == 0x2029 || (blanks >= MAX_SENTENCE_WORDS && is_space(c))) {
+            if (!add_sentence(doc, start, at)) return 0;
+            start = at;
+            blanks = 0;
+            continue;
+        }
+        if (!is_full_stop(c) && !is_wide_stop(c)) continue;
+        uint32_t mark = c;
+        while ((step = utf8_decode(at, doc->end, &c)) > 0 && (is_full_stop(c) || is_wide_stop(c) || is_closer(c))) {
+            if (!is_closer(c)) mark = c;
+            at += step;
+            doc->chars++;
+        }
+        if (!ends_here(start, stop, at, doc->end, mark)) continue;
+        if (!add_sentence(doc, start, at)) return 0;
+        start = at;
+        blanks = 0;
+    }
+    return add_sentence(doc, start, doc->end);
+}
+
+static int count_words(document *doc) {
+    doc->table_size = 256;
+    while (doc->table_size < (size_t)(doc->end - doc->text)) doc->table_size *= 2;
+    doc->table = calloc(doc->table_size, sizeof *doc->table);
+    if (!doc->table) return 0;
+    for (size_t i = 0; i < doc->sentence_count; i++) {
+        word_reader reader = {.at = doc->sentences[i].start, .end = doc->sentences[i].end};
+        while (next_word(&reader)) {
+            doc->sentences[i].words++;
+            if (!is_stop_word(reader.word, reader.length)) find(doc, hash_word(reader.word, reader.length))->count++;
+        }
+        doc->words += doc->sentences[i].words;
+    }
+    return 1;
+}
+
+static double square_root(double value) {
+    double guess = value > 1 ? value : 1;
+    for (int i = 0; i < 40; i++) guess = (guess + value / guess) / 2;
+    return guess;
+}
+
+/* Frequent content words score; long sentences are damped by their root; the opening leads and the end sums up. */
+static void score(document *doc) {
+    for (size_t i = 0; i < doc->sentence_count; i++) {
+        sentence *one = &doc->sentences[i];
+        word_reader reader = {.at = one->start, .end = one->end};
+        double sum = 0;
+        uint32_t content = 0;
+        while (next_word(&reader)) {
+            if (is_stop_word(reader.word, reader.length)) continue;
+            content++;
+            sum += find(doc, hash_word(reader.word, reader.length))->count;
+        }
+        double place = i == 0 ? 1.25 : i == 1 ? 1.1 : i + 1 == doc->sentence_count ? 1.05 : 1.0;
+        double shortness = content < 3 ? 0.5 : 1.0;
+        one->score = content ? sum / square_root(content) / (content > 40 ? content / 40.0 : 1.0) * place * shortness : 0;
+    }
+}
+
+/* A sentence that a picked one already says in the same bytes. */
+static int is_repeated(const document *doc, const sentence *one) {
+    size_t length = (size_t)(one->end - one->start);
+    for (const sentence *other = doc->sentences; other < doc->sentences + doc->sentence_count; other++)
+        if (other->picked && (size_t)(other->end - other->start) == length && !memcmp(other->start, one->start, length)) return 1;
+    return 0;
+}
+
+static void pick(document *doc, size_t wanted) {
+    while (wanted--) {
+        sentence *best = NULL;
+        for (size_t i = 0; i < doc->sentence_count; i++) {
+            sentence *one = &doc->sentences[i];
+            if (!one->picked && (!best || one->score > best->score) && !is_repeated(doc, one)) best = one;
+        }
+        if (!best) return;
+        best->picked = 1;
+    }
+}
+
+/* --- the answer --- */
+
+static void write_answer(const document *doc, json_writer *out) {
+    int first = 1;
+    json_raw(out, "{\"sentences\":[");
+    for (size_t i = 0; i < doc->sentence_count; i++) {
+        const sentence *one = &doc->sentences[i];
+        if (!one->picked) continue;
+        if (!first) { json_raw(out, ","); }
+        json_quote(out, one->start, (size_t)(one->end - one->start));
+        first = 0;
+    }
+    json_raw(out, "],\"summary\":");
+    uint8_t *text = malloc((size_t)(doc->end - doc->text) + doc->sentence_count + 1);
+    size_t length = 0;
+    if (!text) { out->failed = 1; return; }
+    for (size_t i = 0; i < doc->sentence_count; i++) {
+        const sentence *one = &doc->sentences[i];
+        if (!one->picked) continue;
+        /* Scripts that write no spaces get none: the byte before is the end of an ideographic full stop. */
+        if (length && !(length >= 3 && (text[length - 3] == 0xE3 || text[length - 3] == 0xEF))) text[length++] = ' ';
+        memcpy(text + length, one->start, (size_t)(one->end - one->start));
+        length += (size_t)(one->end - one->start);
+    }
+    json_quote(out, text, length);
+    json_raw(out, ",\"stats\":{\"sentences\":");
+    json_number(out, doc->sentence_count);
+    json_raw(out, ",\"words\":");
+    json_number(out, doc->words);
+    json_raw(out, ",\"chars\":");
+    json_number(out, doc->chars);
+    json_raw(out, "}}");
+}
+
+static int read_params(json_reader *in_, uint8_t *text, size_t *text_length, long *wanted) {
+    uint8_t *key = text; /* keys are decoded before the text is, or after it behind its end */
+    int seen_text = 0;
+    if (!json_take(in_, '{')) return json_fail(in_, "params must be an object");
+    if (!json_take(in_, '}')) {
+        do {
+            key = text + (seen_text ? *text_length : 0);
+            ptrdiff_t length = json_string(in_, key);
+            if (length < 0) return 0;
+            int is_text = length == 4 && !memcmp(key, "text", 4);
+            int is_count = length == 13 && !memcmp(key, "max_sentences", 13);
+            if (!json_take(in_, ':')) return json_fail(in_, "expected ':'");
+            if (is_text && seen_text) return json_fail(in_, "'text' is given twice");
+            if (is_text) {
+                if ((length = json_string(in_, text)) < 0) return json_fail(in_, "'text' must be a string");
+                *text_length = (size_t)length;
+                seen_text = 1;
+            } else if (is_count ? !json_integer(in_, wanted) : !json_skip(in_, 0)) {
+                return 0;
+            }
+        } while (json_take(in_, ','));
+        if (!json_take(in_, '}')) return json_fail(in_, "expected ',' or '}'");
+    }
+    if (!json_end(in_)) return json_fail(in_, "something follows the params");
+    if (!seen_text) return json_fail(in_, "'text' is missing");
+    if (*wanted < 1 || *wanted > MAX_PICKED) return json_fail(in_, "'max_sentences' must be 1 to 20");
+    return 1;
+}
+
+int summarize(const uint8_t *input, size_t length, json_writer *out) {
+    json_reader reader;
+    document doc = {0};
+    size_t text_length = 0;
+    long wanted = DEFAULT_SENTENCES;
+    uint8_t *text = malloc(length + 1);
+    if (!text) { json_raw(out, "out of memory"); return 0; }
+    json_open(&reader, input, length);
+    if (!read_params(&reader, text, &text_length, &wanted)) {
+        json_raw(out, "invalid params: ");
+        json_raw(out, reader.error ? reader.error : "malformed JSON");
+        return 0;
+    }
+    doc.text = text;
+    doc.end = text + text_length;
+    if (!split(&doc) || !count_words(&doc)) { json_raw(out, "out of memory"); return 0; }
+    score(&doc);
+    pick(&doc, (size_t)wanted);
+    write_answer(&doc, out);
+    if (out->failed) { out->failed = 0; out->length = 0; json_raw(out, "out of memory"); return 0; }
+    return 1;
+}
