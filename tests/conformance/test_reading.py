@@ -25,9 +25,7 @@ async def test_a_reader_starts_after_its_position(ground: Any, given: Any, colle
             assert [entry.sequence for entry in await collect(reader, 3)] == stored[7:]
 
 
-async def test_a_reader_at_the_end_of_the_log_gets_nothing_then_the_next(
-    ground: Any, given: Any, collect: Any
-) -> None:
+async def test_a_reader_at_the_end_of_the_log_gets_nothing_then_the_next(ground: Any, given: Any, collect: Any) -> None:
     async with ground.bus() as bus:
         last = await bus.log.append(given.accepted(given.task_id()), after=0)
         async with bus.log.read(last) as reader:
@@ -135,9 +133,7 @@ async def test_follow_can_be_left_early(ground: Any, given: Any) -> None:
         assert await bus.log.append(given.ended(task_id), after=first) > first
 
 
-async def test_the_live_feed_brings_what_was_stored_as_it_was_stored(
-    ground: Any, given: Any, eventually: Any
-) -> None:
+async def test_the_live_feed_brings_what_was_stored_as_it_was_stored(ground: Any, given: Any, eventually: Any) -> None:
     task_id = given.task_id()
     seen: list[tuple[str, int, bytes]] = []
     async with ground.bus() as writer, ground.bus() as bus:
