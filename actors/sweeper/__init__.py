@@ -1,0 +1,1 @@
+"""The sweeper: ends tasks past their deadline and keeps the log's window."""

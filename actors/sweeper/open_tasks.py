@@ -1,0 +1,83 @@
+"""The open tasks of the log, by deadline: a state machine without I/O."""
+
+import heapq
+from dataclasses import dataclass
+
+from schemas.events import UNROUTED, Accepted, Ended, Routed, TaskEvent
+from schemas.ids import TaskId, TenantId
+from schemas.result import Engine
+
+
+@dataclass(slots=True)
+class OpenTask:
+    """What is needed to end a task: where it stands, and what its result must say."""
+
+    tenant_id: TenantId
+    task_id: TaskId
+    intent: str
+    accepted_at_ms: int
+    deadline_ms: int
+    sequence: int
+    engine: Engine = UNROUTED
+    engine_name: str | None = None
+    traceparent: str | None = None
+
+
+class OpenTasks:
+    """Feed it every task event in log order; ask which tasks are overdue.
+
+    About 0.5 kB a task. A task whose `accepted` lies before the first event fed is unknown, and so not swept:
+    the log's window is at least twice the longest deadline.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[TenantId, TaskId], OpenTask] = {}
+        self._due: list[tuple[int, TenantId, TaskId]] = []
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def apply(self, event: TaskEvent, sequence: int) -> None:
+        """Move the task on by one stored event."""
+        key = (event.tenant_id, event.task_id)
+        if isinstance(event, Accepted):
+            self._accept(event, sequence)
+        elif isinstance(event, Ended):
+            self._open.pop(key, None)
+        elif key in self._open:
+            task = self._open[key]
+            task.sequence = sequence
+            if isinstance(event, Routed):
+                task.engine, task.engine_name = event.decision, event.engine
+
+    def _accept(self, event: Accepted, sequence: int) -> None:
+        brief = event.brief
+        self._open[event.tenant_id, event.task_id] = OpenTask(
+            tenant_id=event.tenant_id,
+            task_id=event.task_id,
+            intent=brief.intent,
+            accepted_at_ms=brief.accepted_at_ms,
+            deadline_ms=brief.deadline_ms,
+            sequence=sequence,
+            traceparent=event.traceparent,
+        )
+        heapq.heappush(self._due, (brief.deadline_ms, event.tenant_id, event.task_id))
+
+    def overdue(self, before_ms: int, limit: int) -> list[OpenTask]:
+        """At most `limit` open tasks whose deadline is before `before_ms`, each handed out once.
+
+        Who cannot end one hands it back with `again`.
+        """
+        found: list[OpenTask] = []
+        while self._due and self._due[0][0] < before_ms and len(found) < limit:
+            _, tenant_id, task_id = heapq.heappop(self._due)
+            task = self._open.get((tenant_id, task_id))
+            if task is not None:
+                found.append(task)
+        return found
+
+    def again(self, task: OpenTask) -> None:
+        """Hand the task out once more at the next `overdue`, unless it ended meanwhile."""
+        if (task.tenant_id, task.task_id) in self._open:
+            heapq.heappush(self._due, (task.deadline_ms, task.tenant_id, task.task_id))

@@ -1,0 +1,228 @@
+"""The WASM executor: answers `routed.wasm-*` by running admitted packages in the sandbox."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import ClassVar
+
+from pydantic import BaseModel
+
+from actors.runtime import Actor, Context, Work
+from bus.lease import still_due
+from bus.persist import persist
+from bus.port import Delivery
+from bus.subjects import CANCEL_ALL, ENGINES, MODULES, cancel, routed
+from executors.wasm.sandbox import Sandbox
+from executors.wasm.settings import WasmSettings
+from executors.wasm.store import InstalledPackage
+from schemas.errors import AionError, InputInvalid, NotFound, WrongSequence
+from schemas.events import AttemptFailed, Ended, Outcome, Routed
+from schemas.registry import EngineAdvert, ModuleRecord
+from schemas.result import TaskError, Usage
+from schemas.task import Priority
+
+
+class WasmExecutor(Actor):
+    """Any number may run; each advertises itself in `ENGINES` while it lives.
+
+    A WASM task costs nothing and is deterministic, so no `started` is appended: a second attempt after a crash
+    is harmless, and the late result of the first is refused by the log.
+    """
+
+    name: ClassVar[str] = "wasm"
+    description: ClassVar[str] = "runs signed WebAssembly agent packages"
+    settings_type: ClassVar[type[BaseModel]] = WasmSettings
+    settings: WasmSettings
+
+    def __init__(self, context: Context, settings: WasmSettings) -> None:
+        super().__init__(context, settings)
+        self._sandbox = Sandbox(settings.packages_dir, settings.cache_dir, cells=settings.cells)
+        self._running: dict[str, asyncio.Task[object]] = {}
+        self._cancelled: set[str] = set()
+        self._done = 0
+        self._refused_late = 0
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Install the packages, say which, and be reachable for cancellations."""
+        bus = self.context.bus
+        async with self._sandbox, bus.signals.listen(CANCEL_ALL, self._on_cancel):
+            for refused in self._sandbox.refused:
+                self.context.log.error("package_refused", package=refused.folder, error=str(refused.error))
+            for package in self._sandbox.packages.values():
+                await bus.kv.put(MODULES, package.name, _record(package).model_dump_json().encode())
+            await self._advertise()
+            try:
+                yield
+            finally:
+                await self._withdraw()
+
+    def works(self) -> Sequence[Work]:
+        """One cursor per priority."""
+        settings = self.settings
+        return [
+            Work(
+                routed(self.name, priority, cap=settings.cap, ack_wait_s=settings.ack_wait_s),
+                self.execute,
+                settings.slots,
+            )
+            for priority in Priority
+        ]
+
+    async def run(self) -> None:
+        """Renew the advert until drained; without it the router forgets this instance after the TTL."""
+        while not self.context.draining.is_set():
+            try:
+                await self._advertise()
+            except AionError as error:
+                self.context.log.warning("advert_failed", error=error.code)
+            try:
+                async with asyncio.timeout(self.settings.advert_every_s):
+                    await self.context.draining.wait()
+            except TimeoutError:
+                continue
+        await self._withdraw()
+
+    def ready(self) -> str | None:
+        """Not ready without a single package."""
+        return None if self._sandbox.packages else f"no package in {self.settings.packages_dir}"
+
+    def status(self) -> Mapping[str, object]:
+        """Counts since the start."""
+        return {
+            "executed": self._done,
+            "running": len(self._running),
+            "packages": len(self._sandbox.packages),
+            "late_results_refused": self._refused_late,
+        }
+
+    async def execute(self, delivery: Delivery) -> None:
+        """Run the task and append how it ended; an overdue, cancelled or superseded one is left alone."""
+        event = delivery.entry.event()
+        if not isinstance(event, Routed):
+            return
+        now_ms = self.context.now_ms()
+        if now_ms >= event.brief.deadline_ms:
+            return  # the sweeper ends it
+        log = self.context.bus.log
+        if not await still_due(log, delivery, event.tenant_id, event.task_id, now_ms * 1_000_000):
+            return
+        outcome = await self._answer(event)
+        if outcome is None:
+            return  # cancelled: `ended.cancelled` stands in the log already
+        give_up_s = max(1.0, (event.brief.deadline_ms - self.context.now_ms()) / 1000)
+        try:
+            await persist(log, outcome, after=delivery.entry.sequence, give_up_s=give_up_s)
+        except WrongSequence:
+            self._refused_late += 1
+            self.context.log.info("late_result_refused", task_id=event.task_id)
+            return
+        self._done += 1
+
+    async def _answer(self, event: Routed) -> Ended | AttemptFailed | None:
+        key = cancel(event.tenant_id, event.task_id)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101  # handlers run in tasks
+        self._running[key] = task
+        try:
+            result = await self._run(event)
+        except AionError as error:
+            return self._failed(event, error)
+        except asyncio.CancelledError:
+            if key not in self._cancelled:
+                raise
+            task.uncancel()
+            return None
+        else:
+            return self._ended(event, Outcome.COMPLETED, result, None)
+        finally:
+            self._running.pop(key, None)
+            self._cancelled.discard(key)
+
+    async def _run(self, event: Routed) -> dict[str, object]:
+        package = self._sandbox.for_intent(event.brief.intent)
+        if package is None:
+            raise NotFound(f"no package here answers {event.brief.intent!r}")
+        remaining_s = (event.brief.deadline_ms - self.context.now_ms()) / 1000
+        answer = await self._sandbox.run(package, event.params, remaining_s)
+        return answer.result
+
+    def _failed(self, event: Routed, error: AionError) -> Ended | AttemptFailed:
+        shown = TaskError(code=error.code, message=error.message, retryable=error.retryable)
+        if not event.fallbacks or isinstance(error, InputInvalid):
+            return self._ended(event, Outcome.FAILED, {}, shown)
+        return AttemptFailed(
+            event_id=self.context.new_event_id(),
+            tenant_id=event.tenant_id,
+            task_id=event.task_id,
+            at_ms=self.context.now_ms(),
+            traceparent=event.traceparent,
+            brief=event.brief,
+            params=event.params,
+            engine=event.engine,
+            fallbacks=event.fallbacks,
+            attempt=event.attempt,
+            error=shown,
+        )
+
+    def _ended(self, event: Routed, outcome: Outcome, result: dict[str, object], error: TaskError | None) -> Ended:
+        now_ms = self.context.now_ms()
+        return Ended(
+            event_id=self.context.new_event_id(),
+            tenant_id=event.tenant_id,
+            task_id=event.task_id,
+            at_ms=now_ms,
+            traceparent=event.traceparent,
+            outcome=outcome,
+            intent=event.brief.intent,
+            engine=event.decision,
+            engine_name=event.engine,
+            result=result,
+            usage=Usage(latency_ms=max(0, now_ms - event.brief.accepted_at_ms)),
+            error=error,
+        )
+
+    def _on_cancel(self, subject: str) -> None:
+        task = self._running.get(subject)
+        if task is not None:
+            self._cancelled.add(subject)
+            task.cancel()
+
+    async def _advertise(self) -> None:
+        intents = sorted({intent for package in self._sandbox.packages.values() for intent in package.intents})
+        slots = self.settings.slots * len(Priority)
+        advert = EngineAdvert(
+            engine=self.name,
+            instance=self.context.instance,
+            route="local",
+            intents=tuple(intents),
+            slots=slots,
+            free_slots=max(0, slots - len(self._running)),
+            draining=self.context.draining.is_set(),
+        )
+        await self.context.bus.kv.put(
+            ENGINES, self._key, advert.model_dump_json().encode(), ttl_s=self.settings.advert_ttl_s
+        )
+
+    async def _withdraw(self) -> None:
+        try:
+            await self.context.bus.kv.delete(ENGINES, self._key)
+        except AionError as error:
+            self.context.log.info("advert_left_to_expire", error=error.code)
+
+    @property
+    def _key(self) -> str:
+        return f"{self.name}.{self.context.instance}"
+
+
+def _record(package: InstalledPackage) -> ModuleRecord:
+    spec = package.manifest.spec
+    return ModuleRecord(
+        name=package.name,
+        version=package.manifest.metadata.version,
+        digest=spec.entry.digest,
+        intents=tuple(package.intents),
+        description=package.manifest.metadata.description or "",
+        input_schema=spec.input_schema,
+        output_schema=spec.output_schema,
+    )

@@ -1,0 +1,1 @@
+"""The router: a pure decision and the thin actor around it."""
