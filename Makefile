@@ -1,0 +1,40 @@
+# What a person types. Each target is one line of work; the work itself lives in the rooms.
+SHELL := /bin/bash
+PYTHON := .venv/bin/python
+UV := $(shell command -v uv || echo .venv-tools/bin/uv)
+
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap run test check bench lock packages clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+bootstrap: ## Install what is missing: system packages, uv, .venv
+	@deploy/local/bootstrap.sh
+
+run: bootstrap ## Start the servers and every actor
+	@.venv/bin/aionctl up
+
+test: bootstrap check ## Check, then run every test
+	$(PYTHON) -m pytest
+
+check: bootstrap ## Lint, format, types, import contracts, schema drift
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	$(PYTHON) -m schemas.export --check
+
+bench: bootstrap ## Measure, as ratios against a floor of the same run
+	$(PYTHON) -m benchmarks
+
+lock: ## Resolve pyproject.toml into requirements.lock
+	$(UV) pip compile -q --no-header --generate-hashes --python-version 3.11 --all-extras --group dev \
+	  pyproject.toml -o requirements.lock
+
+packages: bootstrap ## Build the example agent packages from their sources
+	.venv/bin/aionctl package build --all
+
+clean: ## Stop the development servers; remove their data, the caches and .venv
+	@if [[ -x $(PYTHON) ]]; then $(PYTHON) -c 'from deploy.local import down; down()'; fi
+	rm -rf var build dist .venv .venv-tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

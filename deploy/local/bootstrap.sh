@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Makes a fresh Debian machine able to run AION: system packages where missing, uv, and .venv from the lock.
+# Does nothing while requirements.lock and pyproject.toml are unchanged. Run from anywhere.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+
+say() { printf 'bootstrap: %s\n' "$*"; }
+die() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
+
+stamp=.venv/.bootstrap
+wanted=$(cat requirements.lock pyproject.toml | sha256sum | cut -d' ' -f1)
+if [[ -x .venv/bin/python && -f $stamp && $(<"$stamp") == "$wanted" ]] \
+  && { [[ -n ${AION_KAFKA__BOOTSTRAP:-} ]] || { command -v java && command -v mvn; } >/dev/null; }; then
+  exit 0
+fi
+
+python_fits() { python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+missing=()
+python_fits || missing+=(python3)
+if ! command -v uv >/dev/null && [[ ! -x .venv-tools/bin/uv ]]; then
+  python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+fi
+if [[ -z ${AION_KAFKA__BOOTSTRAP:-} ]]; then # with a broker of your own, no Java is needed
+  command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
+  command -v mvn >/dev/null || missing+=(maven)
+fi
+
+if ((${#missing[@]})); then
+  if ! command -v apt-get >/dev/null; then
+    die "please install: ${missing[*]} (or what your system calls them), then start again"
+  fi
+  as_root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null || die "please install as root: apt-get install ${missing[*]}"
+    as_root=(sudo)
+  fi
+  say "installing ${missing[*]}"
+  "${as_root[@]}" apt-get update -q=2
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q=2 -y --no-install-recommends "${missing[@]}" >/dev/null
+fi
+python_fits || die "python3 is $(python3 -V 2>&1); AION needs 3.11 or newer on PATH"
+
+if ! uv=$(command -v uv); then
+  uv=.venv-tools/bin/uv
+  if [[ ! -x $uv ]]; then
+    say "installing uv into .venv-tools"
+    python3 -m venv .venv-tools
+    .venv-tools/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r deploy/local/uv.lock.txt
+  fi
+fi
+
+if [[ ! -x .venv/bin/python ]]; then
+  say "creating .venv"
+  "$uv" venv -q --python "$(command -v python3)" .venv
+fi
+say "installing the locked packages into .venv"
+"$uv" pip sync -q --python .venv/bin/python --require-hashes requirements.lock
+"$uv" pip install -q --python .venv/bin/python --no-deps -e .
+printf '%s\n' "$wanted" >"$stamp"
+say "ready"
