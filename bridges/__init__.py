@@ -1,0 +1,1 @@
+"""The bridges: each writes what the log says into one outside system."""

@@ -1,0 +1,1 @@
+"""Every event of the log in Kafka, exactly once under `read_committed`."""

@@ -1,0 +1,80 @@
+"""Kafka as a sink: the records and the position in one transaction."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import chain
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from bridges.kafka import topics
+from bridges.kafka.encode import Encoder, Record
+from bridges.kafka.producer import commit, fill, transactional_producer
+from bridges.kafka.readback import consumer, read_to_end
+from bridges.kafka.settings import KafkaSettings
+from bridges.projection import Batch, Position
+from bus.subjects import LOG_STREAM
+from schemas.errors import Misconfigured
+
+
+class KafkaSink:
+    """One producer's life: from its fencing of all earlier ones to its first doubt."""
+
+    def __init__(self, producer: AIOKafkaProducer, settings: KafkaSettings) -> None:
+        self._producer = producer
+        self._settings = settings
+        self._encoder = Encoder(LOG_STREAM, record_bytes=settings.record_bytes)
+        self._count = 0
+
+    async def position(self) -> Position | None:
+        """The last committed position record of this transactional id, read after the fencing."""
+        found: Position | None = None
+        partition = TopicPartition(self._settings.prefix + topics.OFFSETS, 0)
+        async with consumer(self._settings, [partition]) as reader:
+            async for records in read_to_end(reader, [partition], step_timeout_s=self._settings.step_timeout_s):
+                for record in records:
+                    if record.key == position_key(self._settings):
+                        found, self._count = decode_position(record.value)
+        return found
+
+    async def write(self, batch: Batch) -> None:
+        """Records, dead letters and the position, all or nothing."""
+        records = list(chain.from_iterable(map(self._encoder.encode, batch.entries)))
+        count = self._count + len(records)
+        at_ms = batch.entries[-1].at_ns // 1_000_000
+        records.append(Record(topics.OFFSETS, position_key(self._settings), _encode(batch.up_to, count), at_ms, []))
+        batches = fill(self._producer, records, self._settings.partitions)
+        await commit(self._producer, batches, self._settings)
+        self._count = count
+
+
+def position_key(settings: KafkaSettings) -> bytes:
+    """Where the compacted topic keeps this bridge's position."""
+    return f"{settings.transactional_id}/{LOG_STREAM}".encode()
+
+
+def _encode(position: Position, count: int) -> bytes:
+    value = {
+        "stream": LOG_STREAM,
+        "created": position.created,
+        "seq": position.sequence,
+        "event_id": position.event_id,
+        "count": count,
+    }
+    return json.dumps(value, separators=(",", ":")).encode()
+
+
+def decode_position(value: bytes) -> tuple[Position, int]:
+    """A position record, and how many records the bridge had written with it."""
+    try:
+        body = json.loads(value)
+        return Position(int(body["seq"]), str(body["created"]), str(body["event_id"])), int(body["count"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise Misconfigured(f"the position record {value[:200]!r} is not one of ours: check the prefix") from error
+
+
+@asynccontextmanager
+async def open_kafka_sink(settings: KafkaSettings) -> AsyncIterator[KafkaSink]:
+    """A sink over a fresh producer; the topics were ensured before."""
+    async with transactional_producer(settings) as producer:
+        yield KafkaSink(producer, settings)

@@ -1,0 +1,120 @@
+"""The mandatory topics: created where absent, and refused where they are not what they must be."""
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from bridges.kafka.settings import KafkaSettings
+from schemas.errors import Misconfigured, Unavailable
+
+EVENTS: Final = "aion.task.events.v1"
+USAGE: Final = "aion.usage.v1"
+AUDIT: Final = "aion.audit.v1"
+MODULES: Final = "aion.modules.v1"
+POLICY: Final = "aion.policy.v1"
+DEAD_LETTERS: Final = "aion.dlq.v1"
+COMMANDS: Final = "aion.commands.v1"
+OFFSETS: Final = "__aion.bridge.offsets"
+
+_MESSAGE_BYTES: Final = 2_097_152
+_TOPIC_EXISTS: Final = 36
+_UNKNOWN_TOPIC: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic as it must be."""
+
+    name: str
+    partitions: int
+    configs: dict[str, str] = field(default_factory=dict)
+
+
+def mandatory(settings: KafkaSettings) -> tuple[Topic, ...]:
+    """All of them. Event topics are deleted by age, the positions are compacted."""
+    kept = {
+        "cleanup.policy": "delete",
+        "retention.ms": str(settings.retention_ms),
+        "max.message.bytes": str(_MESSAGE_BYTES),
+    }
+    keyed = (EVENTS, USAGE, AUDIT, MODULES, POLICY, COMMANDS)
+    offsets = {"cleanup.policy": "compact", "segment.ms": "600000", "segment.bytes": "16777216"}
+    return (
+        *(Topic(settings.prefix + name, settings.partitions, kept) for name in keyed),
+        Topic(settings.prefix + DEAD_LETTERS, 1, kept),
+        Topic(settings.prefix + OFFSETS, 1, offsets),
+    )
+
+
+async def ensure_topics(settings: KafkaSettings) -> None:
+    """Create what is absent, check what is there.
+
+    Raises `Misconfigured` naming every difference and what to do, `Unavailable` when Kafka does not answer.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, request_timeout_ms=settings.request_timeout_ms)
+    wanted = mandatory(settings)
+    try:
+        async with asyncio.timeout(3 * settings.step_timeout_s):
+            await admin.start()
+            await _create(admin, wanted, settings)
+            differences = await _differences(admin, wanted, settings)
+    except TimeoutError as error:
+        raise Unavailable(f"Kafka at {settings.bootstrap} did not answer about its topics") from error
+    finally:
+        await admin.close()
+    if differences:
+        raise Misconfigured(
+            "Kafka topics are not what they must be: " + "; ".join(differences) + ". Change the settings, or move to "
+            "new topics with another prefix: partition counts never change in place."
+        )
+
+
+async def _create(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...], settings: KafkaSettings) -> None:
+    found = await admin.describe_topics([topic.name for topic in wanted])
+    absent = {topic["topic"] for topic in found if topic["error_code"] == _UNKNOWN_TOPIC}
+    new = [
+        NewTopic(topic.name, topic.partitions, settings.replication, topic_configs=topic.configs)
+        for topic in wanted
+        if topic.name in absent
+    ]
+    if not new:
+        return
+    answer = await admin.create_topics(new, timeout_ms=int(settings.step_timeout_s * 1000))
+    for name, code, message in answer.topic_errors:
+        if code not in (0, _TOPIC_EXISTS):
+            raise Misconfigured(f"Kafka refused to create topic {name}: error {code} {message or ''}")
+    await _until_seen(admin, [topic.name for topic in new])
+
+
+async def _until_seen(admin: AIOKafkaAdminClient, names: list[str]) -> None:
+    """A topic is created before every broker knows it; the caller's deadline bounds the wait."""
+    while any(topic["error_code"] for topic in await admin.describe_topics(names)):  # noqa: ASYNC110 - a broker's state
+        await asyncio.sleep(0.05)
+
+
+async def _differences(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...], settings: KafkaSettings) -> list[str]:
+    shapes = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics([t.name for t in wanted])}
+    configs = await _configs(admin, wanted)
+    differences: list[str] = []
+    for topic in wanted:
+        partitions = shapes[topic.name]
+        if len(partitions) != topic.partitions:
+            differences.append(f"{topic.name} has {len(partitions)} partitions, not {topic.partitions}")
+        elif any(len(partition["replicas"]) < settings.replication for partition in partitions):
+            differences.append(f"{topic.name} has fewer than {settings.replication} replicas")
+        for key in ("cleanup.policy", "max.message.bytes"):
+            found = configs[topic.name].get(key)
+            if key in topic.configs and found != topic.configs[key]:
+                differences.append(f"{topic.name} has {key}={found}, not {topic.configs[key]}")
+    return differences
+
+
+async def _configs(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...]) -> dict[str, dict[str, Any]]:
+    keys = {"cleanup.policy": "", "max.message.bytes": ""}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name, keys) for topic in wanted]
+    answers = await admin.describe_configs(asked)
+    found = [resource for answer in answers for resource in answer.resources]
+    return {resource[3]: {entry[0]: entry[1] for entry in resource[4]} for resource in found}

@@ -1,0 +1,214 @@
+"""The one loop that carries the log into an outside system, exactly once.
+
+    position = await sink.position()
+    async with log.read(after=position) as reader:
+        batch -> await sink.write(batch)          # data and position in one transaction
+
+The sink stores the position with the data, so a crash at any point is answered by asking it where it is. What
+cannot be answered that way (the log is not the one the position was taken from) halts the projection.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.runtime.actor import Context
+from bridges.beacon import Beacon
+from bridges.position import Batch, Position, check_anchor, check_batch, check_source, event_id_of
+from bus.port import Entry, Log, Reader
+from schemas.errors import Conflict, Misconfigured, ProjectionHalted, ServerIncompatible
+
+IDLE_S = 0.5
+BACKOFF_FIRST_S = 0.1
+BACKOFF_LAST_S = 10.0
+
+
+class Sink(Protocol):
+    """Where a projection writes. Opened by its context manager, thrown away at the first error of any kind.
+
+    The calling contract: `position` is asked once, before any `write`; then `write` is called with consecutive
+    batches, one at a time, each starting where the one before ended (`batch.after`). A sink that raised, or
+    whose call was cancelled, is never called again: the outcome of that write is unknown, and the next sink's
+    `position` tells it. So opening must shut out every earlier writer before `position` may answer.
+    """
+
+    async def position(self) -> Position | None:
+        """The position stored with the last committed write; None when nothing was ever written."""
+        ...
+
+    async def write(self, batch: Batch) -> None:
+        """Make the batch and `batch.up_to` visible together, or neither.
+
+        Raises `TakenOver` when another writer has replaced this one, any other exception for "try again".
+        """
+        ...
+
+
+class TakenOver(Conflict):
+    """Another instance writes for this projection now; this process should end rather than fight it."""
+
+    code = "taken_over"
+
+
+FINAL = (ProjectionHalted, TakenOver, Misconfigured, ServerIncompatible)
+"""What trying again cannot change."""
+
+
+class ProjectionSettings(BaseModel):
+    """How a projection reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_events: int = Field(default=5000, ge=1, le=50_000, description="The most events of one transaction.")
+    linger_ms: int = Field(default=20, ge=0, le=1000, description="How long a batch that is not full waits for more.")
+    begin_at_oldest: bool = Field(
+        default=False, description="Let an empty sink begin at the oldest event kept when earlier ones are gone."
+    )
+
+
+@dataclass(slots=True)
+class Figures:
+    """What discovery shows of a projection."""
+
+    position: Position | None = None
+    events: int = 0
+    writes: int = 0
+    failures: int = 0
+    waiting: str | None = "the first position"
+
+
+class Projection:
+    """One log, one sink, one loop. `run` returns after the batch in hand once the context drains.
+
+    Raises `ProjectionHalted`, `TakenOver`, `Misconfigured` and `ServerIncompatible`; everything else closes
+    the sink, waits (full jitter, up to 10 s) and starts again from the sink's own position.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        context: Context,
+        open_sink: Callable[[], AbstractAsyncContextManager[Sink]],
+        settings: ProjectionSettings,
+        *,
+        idle_s: float = IDLE_S,
+    ) -> None:
+        self._context = context
+        self._idle_s = idle_s
+        self._open_sink = open_sink
+        self._settings = settings
+        self._log: Log = context.bus.log
+        self._figures = Figures()
+        self._beacon = Beacon(name, context)
+        self.name = name
+
+    def ready(self) -> str | None:
+        """None once the sink answered and its position fits the log."""
+        return self._figures.waiting
+
+    def status(self) -> Mapping[str, object]:
+        """Figures since the start of the process."""
+        at = self._figures.position
+        return {
+            "sequence": at.sequence if at else 0,
+            "events": self._figures.events,
+            "writes": self._figures.writes,
+            "failures": self._figures.failures,
+            "waiting": self._figures.waiting,
+        }
+
+    async def run(self) -> None:
+        """Project until drained."""
+        beacon = asyncio.create_task(self._beacon.run(), name=f"{self.name}-beacon")
+        try:
+            await self._project()
+        finally:
+            beacon.cancel()
+            await asyncio.gather(beacon, return_exceptions=True)
+        await self._beacon.publish()
+
+    async def _project(self) -> None:
+        failed_in_a_row = 0
+        while not self._context.draining.is_set():
+            writes = self._figures.writes
+            try:
+                async with self._open_sink() as sink:
+                    await self._follow(sink)
+                return
+            except FINAL as error:
+                self._figures.waiting = error.message
+                raise
+            except Exception as error:  # crash-only: whatever it was, the next sink's position knows the outcome
+                failed_in_a_row = 0 if self._figures.writes > writes else failed_in_a_row + 1
+                self._figures.failures += 1
+                self._figures.waiting = f"the sink: {type(error).__name__}"
+                self._context.log.warning("projection_restarts", projection=self.name, exc_info=error)
+                await self._pause(failed_in_a_row)
+
+    async def _pause(self, failed_in_a_row: int) -> None:
+        ceiling_s = min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 2.0 ** min(failed_in_a_row, 10))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._context.rng.uniform(0, ceiling_s)):
+                await self._context.draining.wait()
+
+    async def _follow(self, sink: Sink) -> None:
+        position = await sink.position()
+        while not self._context.draining.is_set():
+            position = await self._walk(sink, position)
+
+    async def _walk(self, sink: Sink, position: Position | None) -> Position | None:
+        """Write from `position` on. Returns after a silence was broken, or drained, with the new position.
+
+        A silence may hide a lost connection and a server that came back without its newest events, so what is
+        read after one is never trusted: the caller walks up to the position again.
+        """
+        info = await self._log.info()
+        check_source(self.name, position, info, begin_at_oldest=self._settings.begin_at_oldest)
+        after = position.sequence - 1 if position else max(info.first - 1, 0)
+        self._moved(position, None)
+        heard = silent = False
+        async with self._log.read(max(after, 0), batch=self._settings.batch_events) as reader:
+            while not self._context.draining.is_set():
+                entries = await self._collect(reader)
+                if not entries:
+                    silent = heard
+                    continue
+                if silent:
+                    return position
+                heard = True
+                check_anchor(self.name, position, entries[0])
+                batch = check_batch(self.name, position, entries, created=info.created)
+                if batch is not None:
+                    await self._write(sink, batch)
+                    position = batch.up_to
+        return position
+
+    async def _write(self, sink: Sink, batch: Batch) -> None:
+        info = await self._log.info()
+        check_source(self.name, batch.up_to, info, begin_at_oldest=True)
+        await sink.write(batch)
+        self._figures.writes += 1
+        self._figures.events += len(batch.entries)
+        self._moved(batch.up_to, batch.entries[-1])
+
+    def _moved(self, position: Position | None, newest: Entry | None) -> None:
+        self._figures.position = position
+        self._figures.waiting = None
+        self._beacon.moved(position.sequence if position else 0, newest.at_ns if newest else None)
+
+    async def _collect(self, reader: Reader) -> Sequence[Entry]:
+        """Up to `batch_events` entries that arrive within `linger_ms` of the first; none after a silence."""
+        entries = list(await reader.next(self._idle_s))
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._settings.linger_ms / 1000
+        while entries and len(entries) < self._settings.batch_events and (left_s := until - loop.time()) > 0:
+            entries += await reader.next(left_s)
+        return entries
+
+
+__all__ = ["Batch", "Position", "Projection", "ProjectionSettings", "Sink", "TakenOver", "event_id_of"]
