@@ -81,9 +81,8 @@ async def test_a_view_is_complete_when_handed_over(ground: Any) -> None:
 
 
 async def test_a_view_of_an_empty_bucket_is_handed_over_empty(ground: Any) -> None:
-    async with ground.bus() as bus:
-        async with asyncio.timeout(5), bus.kv.view(CATALOG) as view:
-            assert dict(view) == {}
+    async with ground.bus() as bus, asyncio.timeout(5), bus.kv.view(CATALOG) as view:
+        assert dict(view) == {}
 
 
 async def test_a_view_follows_changes_and_tells_of_each(ground: Any, eventually: Any) -> None:

@@ -150,7 +150,7 @@ async def test_max_ack_pending_bounds_all_takers_together(ground: Any, given: An
             await asyncio.gather(*getting, return_exceptions=True)
 
 
-async def test_takers_share_and_nothing_is_delivered_twice(ground: Any, given: Any) -> None:
+async def test_takers_share_and_nothing_is_delivered_twice(ground: Any, given: Any, eventually: Any) -> None:
     taken: dict[str, list[int]] = {"one": [], "two": []}
 
     async def work(name: str, bus: Any) -> None:
@@ -164,9 +164,7 @@ async def test_takers_share_and_nothing_is_delivered_twice(ground: Any, given: A
     async with ground.bus() as one, ground.bus() as two:
         workers = [asyncio.create_task(work("one", one)), asyncio.create_task(work("two", two))]
         stored = await _append(one, given, 100)
-        async with asyncio.timeout(10):
-            while len(taken["one"]) + len(taken["two"]) < 100:
-                await asyncio.sleep(0.01)
+        await eventually(lambda: len(taken["one"]) + len(taken["two"]) == 100)
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)

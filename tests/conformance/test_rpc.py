@@ -146,7 +146,7 @@ async def test_no_more_than_its_concurrency_run_at_once(ground: Any) -> None:
     assert most == 3
 
 
-async def test_a_question_past_its_deadline_is_not_worked_on(ground: Any) -> None:
+async def test_a_question_past_its_deadline_is_not_worked_on(ground: Any, eventually: Any) -> None:
     gate = asyncio.Event()
     worked: list[str] = []
 
@@ -157,8 +157,7 @@ async def test_a_question_past_its_deadline_is_not_worked_on(ground: Any) -> Non
 
     async with ground.bus() as bus, bus.rpc.serve(SERVICE, [Answer(ECHO, work, concurrency=1)]):
         slow = asyncio.create_task(_ask(bus, ECHO, Ask(text="slow"), timeout_s=5.0))
-        while not worked:
-            await asyncio.sleep(0.005)
+        await eventually(lambda: worked)
         with pytest.raises(DeadlineExceeded):
             await _ask(bus, ECHO, Ask(text="late"), timeout_s=0.2)
         gate.set()
@@ -198,9 +197,13 @@ async def test_instances_of_one_actor_share_the_questions(ground: Any) -> None:
 
         return Answer(ECHO, answer)
 
-    async with ground.bus() as one, ground.bus() as two:
-        async with one.rpc.serve(SERVICE, [named("1")]), two.rpc.serve(_instance("tester-2"), [named("2")]):
-            told = await asyncio.gather(*(_ask(one, ECHO, Ask(text="x")) for _ in range(60)))
+    async with (
+        ground.bus() as one,
+        ground.bus() as two,
+        one.rpc.serve(SERVICE, [named("1")]),
+        two.rpc.serve(_instance("tester-2"), [named("2")]),
+    ):
+        told = await asyncio.gather(*(_ask(one, ECHO, Ask(text="x")) for _ in range(60)))
     counts = {name: sum(reply.text == name for reply in told) for name in ("1", "2")}
     assert sum(counts.values()) == 60
     assert all(counts.values()), counts
@@ -224,7 +227,7 @@ async def test_discovery_shows_every_instance_with_its_data(ground: Any) -> None
     assert list(after) == []
 
 
-async def test_leaving_finishes_what_was_taken_and_takes_no_more(ground: Any) -> None:
+async def test_leaving_finishes_what_was_taken_and_takes_no_more(ground: Any, eventually: Any) -> None:
     gate, worked = asyncio.Event(), []
 
     async def work(ask: Ask, call: Call) -> Told:
@@ -248,8 +251,7 @@ async def test_leaving_finishes_what_was_taken_and_takes_no_more(ground: Any) ->
         serving = asyncio.create_task(serve())
         await up.wait()
         asking = [asyncio.create_task(_ask(two, ECHO, Ask(text=str(n)))) for n in range(2)]
-        while not worked:
-            await asyncio.sleep(0.005)
+        await eventually(lambda: worked)
         await asyncio.sleep(0.1)
         stop.set()
         await asyncio.sleep(0.2)
@@ -270,15 +272,14 @@ async def test_an_answerer_that_dies_is_not_waited_for_past_the_deadline(ground:
         await asyncio.sleep(1.5)
         return Told(text="too late")
 
-    async with ground.bus() as survivor, ground.bus() as victim:
-        async with victim.rpc.serve(SERVICE, [Answer(ECHO, work)]):
-            asking = asyncio.create_task(_ask(survivor, ECHO, Ask(text="x"), timeout_s=0.5))
-            await asked.wait()
-            await ground.kill(victim)
-            with pytest.raises(DeadlineExceeded):
-                await asking
-            with pytest.raises(NoResponders):
-                await _ask(survivor, ECHO, Ask(text="x"), timeout_s=2.0)
+    async with ground.bus() as survivor, ground.bus() as victim, victim.rpc.serve(SERVICE, [Answer(ECHO, work)]):
+        asking = asyncio.create_task(_ask(survivor, ECHO, Ask(text="x"), timeout_s=0.5))
+        await asked.wait()
+        await ground.kill(victim)
+        with pytest.raises(DeadlineExceeded):
+            await asking
+        with pytest.raises(NoResponders):
+            await _ask(survivor, ECHO, Ask(text="x"), timeout_s=2.0)
 
 
 def _instance(name: str) -> Service:

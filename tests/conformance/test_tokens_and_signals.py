@@ -52,30 +52,31 @@ async def test_a_follower_sees_its_own_task_only(ground: Any, given: Any, collec
 
 async def test_two_followers_each_get_every_delta(ground: Any, given: Any, collect: Any) -> None:
     task_id = given.task_id()
-    async with ground.bus() as bus:
-        async with (
-            bus.tokens.follow(given.tenant_id, task_id) as one,
-            bus.tokens.follow(given.tenant_id, task_id) as two,
-        ):
-            for data in (b"a", b"b"):
-                await bus.tokens.publish(given.tenant_id, task_id, data)
-            assert [entry.data for entry in await collect(one, 2)] == [b"a", b"b"]
-            assert [entry.data for entry in await collect(two, 2)] == [b"a", b"b"]
+    async with (
+        ground.bus() as bus,
+        bus.tokens.follow(given.tenant_id, task_id) as one,
+        bus.tokens.follow(given.tenant_id, task_id) as two,
+    ):
+        for data in (b"a", b"b"):
+            await bus.tokens.publish(given.tenant_id, task_id, data)
+        assert [entry.data for entry in await collect(one, 2)] == [b"a", b"b"]
+        assert [entry.data for entry in await collect(two, 2)] == [b"a", b"b"]
 
 
 async def test_signals_reach_all_who_listen_and_match(ground: Any, given: Any, eventually: Any) -> None:
     task_id = given.task_id()
     every: list[str] = []
     mine: list[str] = []
-    async with ground.bus() as one, ground.bus() as two:
-        async with (
-            one.signals.listen(CANCEL_ALL, every.append),
-            two.signals.listen(cancel(given.tenant_id, task_id), mine.append),
-        ):
-            await one.signals.send(drain("router"))
-            await one.signals.send(cancel(given.tenant_id, given.task_id()))
-            await two.signals.send(cancel(given.tenant_id, task_id))
-            await eventually(lambda: len(every) == 2 and len(mine) == 1)
+    async with (
+        ground.bus() as one,
+        ground.bus() as two,
+        one.signals.listen(CANCEL_ALL, every.append),
+        two.signals.listen(cancel(given.tenant_id, task_id), mine.append),
+    ):
+        await one.signals.send(drain("router"))
+        await one.signals.send(cancel(given.tenant_id, given.task_id()))
+        await two.signals.send(cancel(given.tenant_id, task_id))
+        await eventually(lambda: len(every) == 2 and len(mine) == 1)
     assert mine == [cancel(given.tenant_id, task_id)]
     assert set(mine) < set(every)
 

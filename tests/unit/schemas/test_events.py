@@ -1,0 +1,130 @@
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from schemas.events import Ended, LogEvent, Outcome, canonical_result, log_event_adapter, task_event_adapter
+from schemas.result import Status, TaskError
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+
+
+def test_every_event_comes_back_as_it_was(event: LogEvent) -> None:
+    again = log_event_adapter.validate_json(event.model_dump_json())
+    assert again == event
+    assert type(again) is type(event)
+    assert again.model_dump_json() == event.model_dump_json()
+
+
+@given(params=st.dictionaries(st.text(max_size=8), json_values, max_size=5))
+def test_any_json_params_come_back_as_they_were(params: dict[str, Any], event_of: Callable[[str], Any]) -> None:
+    event = event_of("accepted").model_copy(update={"params": params})
+    assert log_event_adapter.validate_json(event.model_dump_json()) == event
+
+
+def test_an_unknown_field_is_refused(event: LogEvent) -> None:
+    body = json.loads(event.model_dump_json()) | {"priorty": "high"}
+    with pytest.raises(ValidationError, match="priorty"):
+        log_event_adapter.validate_python(body)
+
+
+def test_an_unknown_kind_is_refused(event: LogEvent) -> None:
+    body = json.loads(event.model_dump_json()) | {"event": "exploded"}
+    with pytest.raises(ValidationError):
+        log_event_adapter.validate_python(body)
+
+
+def test_an_event_cannot_be_changed(event: LogEvent) -> None:
+    with pytest.raises(ValidationError):
+        event.at_ms = 7
+
+
+@pytest.mark.parametrize("bad", ["", "*", "a.b", "a>", "x" * 65, "a\n", "a b"])
+@pytest.mark.parametrize("field", ["tenant_id", "task_id"])
+def test_an_id_that_could_widen_a_subject_never_enters_an_event(
+    event_of: Callable[[str], Any], field: str, bad: str
+) -> None:
+    body = json.loads(event_of("accepted").model_dump_json()) | {field: bad}
+    with pytest.raises(ValidationError):
+        log_event_adapter.validate_python(body)
+
+
+def test_an_audit_event_is_no_task_event(event_of: Callable[[str], Any]) -> None:
+    with pytest.raises(ValidationError):
+        task_event_adapter.validate_json(event_of("audit").model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("kind", "lane"),
+    [
+        ("accepted", "high"),
+        ("routed", "wasm-high"),
+        ("started", "openai-low"),
+        ("attempt_failed", "high"),
+        ("ended", "completed"),
+    ],
+)
+def test_every_event_knows_its_lane(event_of: Callable[[str], Any], kind: str, lane: str) -> None:
+    assert event_of(kind).lane == lane
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [
+        (Outcome.COMPLETED, Status.OK),
+        (Outcome.FAILED, Status.ERROR),
+        (Outcome.DENIED, Status.ERROR),
+        (Outcome.TIMEOUT, Status.TIMEOUT),
+        (Outcome.CANCELLED, Status.CANCELED),
+    ],
+)
+def test_every_outcome_has_its_status(event_of: Callable[[str], Any], outcome: Outcome, status: Status) -> None:
+    ended = event_of("ended").model_copy(update={"outcome": outcome})
+    assert canonical_result(ended).status is status
+
+
+def test_no_outcome_is_without_a_status(event_of: Callable[[str], Any]) -> None:
+    for outcome in Outcome:
+        assert canonical_result(event_of("ended").model_copy(update={"outcome": outcome})).status in Status
+
+
+def test_the_result_says_all_that_the_event_does(event_of: Callable[[str], Any]) -> None:
+    assert canonical_result(event_of("ended")).model_dump(mode="json") == {
+        "schema_version": "1.0",
+        "task_id": "t-1",
+        "intent": "summarize",
+        "status": "OK",
+        "engine": {"route": "local", "chosen_by": "ai-router", "reason": "only engine"},
+        "result": {"z": 1, "a": {"y": [3, 2, 1]}},
+        "usage": {"latency_ms": 12, "tokens": 7, "cost_usd": 0.001234567},
+        "error": None,
+    }
+
+
+def test_an_error_reaches_the_client(event_of: Callable[[str], Any]) -> None:
+    error = TaskError(code="module_oom", message="asked for 65 MiB of 64", retryable=False)
+    ended = event_of("ended").model_copy(update={"outcome": Outcome.FAILED, "error": error})
+    assert canonical_result(ended).error == error
+
+
+@given(result=st.dictionaries(st.text(max_size=8), json_values, max_size=5), cost=st.integers(0, 10**15))
+def test_the_result_of_a_stored_event_is_byte_for_byte_the_first_one(
+    result: dict[str, Any], cost: int, event_of: Callable[[str], Any]
+) -> None:
+    ended = event_of("ended")
+    ended = ended.model_copy(update={"result": result, "usage": ended.usage.model_copy(update={"cost_nanousd": cost})})
+    stored = log_event_adapter.validate_json(ended.model_dump_json())
+    assert isinstance(stored, Ended)
+    assert canonical_result(stored).model_dump_json() == canonical_result(ended).model_dump_json()
