@@ -90,9 +90,9 @@ def _compile(recipe: Recipe, module: Path) -> None:
 def _run(command: list[str]) -> None:
     # Without VIRTUAL_ENV nothing but the app itself can be frozen into a component.
     environment = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  (our own command line)
         command, capture_output=True, text=True, timeout=BUILD_TIMEOUT_S, env=environment, check=False
-    )  # noqa: S603
+    )
     if done.returncode != 0:
         raise SystemExit(f"{Path(command[0]).name} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
 

@@ -111,8 +111,8 @@ def _classify(error: Exception, guest: Guest, store: wasmtime.Store, request: Ru
         return Verdict.TIMEOUT, f"ran past its {request.limits.timeout_us / 1e6:g} s".encode()
     if code is wasmtime.TrapCode.OUT_OF_FUEL or "all fuel consumed" in text:
         return Verdict.TIMEOUT, f"used up its fuel of {request.limits.fuel}".encode()
-    # The C API does not report a refused memory.grow: a guest that fails with half of its limit in use ran into it.
-    if "memory limits" in text or guest.memory_used(store) * 2 > request.limits.memory_bytes:
+    # The C API reports no refused memory.grow: a guest that fails after growing past half of its limit ran into it.
+    if "memory limits" in text or guest.memory_grown(store) * 2 > request.limits.memory_bytes:
         return Verdict.OUT_OF_MEMORY, f"needs more than {request.limits.memory_bytes // 2**20} MiB".encode()
     return Verdict.TRAP, _short(text)
 

@@ -71,6 +71,11 @@ class CellProcess:
         """The process id."""
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        """False once it is known to have died, for instance while it was idle."""
+        return self._process.returncode is None and not self._reader.at_eof() and not self._writer.is_closing()
+
     async def run(self, abi: str, key: bytes, artifact: str, limits: Limits, payload: bytes) -> Reply:
         """One call; `ModuleTimeout` when nothing came back `WATCHDOG_GRACE_S` after the guest's deadline."""
         if key not in self._loaded:

@@ -1,4 +1,4 @@
-"""The compiler child, `python -m executors.wasm.compiler <abi> <file> <parent pid>`: a module on stdin, an artifact out.
+"""The compiler child, `python -m executors.wasm.compiler <abi> <file> <parent pid>`: module in, artifact out.
 
 A compile bomb takes down this process alone: its CPU time and data are limited here, its wall clock by the parent.
 Exit status 2 means that the module was refused; the reason is on stderr.

@@ -28,8 +28,8 @@ class Guest(Protocol):
         """The guest's output; raises `GuestFailed`, `OutputOverflow` or what wasmtime raises."""
         ...
 
-    def memory_used(self, store: wasmtime.Store) -> int:
-        """Bytes of linear memory after the last call, 0 when the ABI does not show them."""
+    def memory_grown(self, store: wasmtime.Store) -> int:
+        """Bytes of linear memory after the last call, 0 when it did not grow or the ABI does not show it."""
         ...
 
 
@@ -62,9 +62,9 @@ class StdioGuest:
             raise OutputOverflow
         return bytes(output.data)
 
-    def memory_used(self, store: wasmtime.Store) -> int:
+    def memory_grown(self, store: wasmtime.Store) -> int:
         """See `Guest`."""
-        return _memory_bytes(self._instance, store)
+        return _grown_memory(self._instance, store)
 
 
 class ReactorGuest:
@@ -95,9 +95,9 @@ class ReactorGuest:
         packed = int(_function(instance, store, "aion_handle")(store, pointer, len(payload))) & (2**64 - 1)
         return _output(store, memory, packed, limits)
 
-    def memory_used(self, store: wasmtime.Store) -> int:
+    def memory_grown(self, store: wasmtime.Store) -> int:
         """See `Guest`."""
-        return _memory_bytes(self._instance, store)
+        return _grown_memory(self._instance, store)
 
 
 def _output(store: wasmtime.Store, memory: wasmtime.Memory, packed: int, limits: Limits) -> bytes:
@@ -125,9 +125,11 @@ def _function(instance: wasmtime.Instance, store: wasmtime.Store, name: str) -> 
     return found
 
 
-def _memory_bytes(instance: wasmtime.Instance | None, store: wasmtime.Store) -> int:
+def _grown_memory(instance: wasmtime.Instance | None, store: wasmtime.Store) -> int:
     memory = instance.exports(store).get("memory") if instance else None
-    return memory.data_len(store) if isinstance(memory, wasmtime.Memory) else 0
+    if not isinstance(memory, wasmtime.Memory):
+        return 0
+    return memory.data_len(store) if memory.size(store) > memory.type(store).limits.min else 0
 
 
 def _set_stdin(wasi: wasmtime.WasiConfig, payload: bytes) -> None:

@@ -34,6 +34,6 @@ class ComponentGuest:
             raise GuestFailed(answer.payload)
         return output
 
-    def memory_used(self, store: wasmtime.Store) -> int:
+    def memory_grown(self, store: wasmtime.Store) -> int:
         """A component shows no memory to its host."""
         return 0

@@ -32,6 +32,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise PackageInvalid("package.yaml has a key that is no plain text: name the field")
             if key.value in seen:
                 raise PackageInvalid(f"package.yaml repeats the key {key.value!r}: keep one of them")
             seen.add(key.value)

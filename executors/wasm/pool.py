@@ -1,4 +1,4 @@
-"""A bounded pool of cells: one request in flight per cell, a spare kept warm, broken ones replaced behind the scenes."""
+"""A bounded pool of cells: one request in flight per cell, a spare kept warm, broken ones replaced behind."""
 
 import asyncio
 import time
@@ -123,12 +123,10 @@ class CellPool:
 
     async def _take(self, deadline: float, name: str) -> CellProcess:
         try:
-            return self._idle.get_nowait()
-        except asyncio.QueueEmpty:
-            pass
-        try:
             async with asyncio.timeout(deadline - time.monotonic()):
-                return await self._idle.get()
+                while not (cell := await self._idle.get()).alive:
+                    self._replace(cell)
+                return cell
         except TimeoutError as error:
             raise DeadlineExceeded(f"no WASM cell was ready for {name} in time") from error
 

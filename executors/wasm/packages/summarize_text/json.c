@@ -224,18 +224,19 @@ void json_raw(json_writer *out, const char *text) { put(out, text, strlen(text))
 void json_quote(json_writer *out, const uint8_t *text, size_t length) {
     static const char hex[] = "0123456789abcdef";
     put(out, "\"", 1);
-    for (size_t i = 0; i < length; i++) {
+    for (size_t i = 0, run; i < length; i++) {
+        for (run = i; run < length && text[run] >= 0x20 && text[run] != '"' && text[run] != '\\'; run++) {}
+        put(out, text + i, run - i);
+        if ((i = run) == length) break;
         uint8_t c = text[i];
         if (c == '"' || c == '\\') {
             char pair[2] = {'\\', (char)c};
             put(out, pair, 2);
         } else if (c == '\n') {
             put(out, "\\n", 2);
-        } else if (c < 0x20) {
+        } else {
             char code[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
             put(out, code, 6);
-        } else {
-            put(out, &c, 1);
         }
     }
     put(out, "\"", 1);

@@ -8,7 +8,7 @@
 #define MAX_WORD_BYTES 64
 #define MAX_SENTENCE_WORDS 400 /* longer runs without a full stop are cut here, so one giant sentence cannot win */
 
-typedef struct { uint64_t hash; uint32_t count; } slot;
+typedef struct { uint64_t hash; uint32_t count, is_stop; } slot;
 typedef struct { const uint8_t *start, *end; double score; uint32_t words; int picked; } sentence;
 
 typedef struct {
@@ -211,7 +211,8 @@ static int count_words(document *doc) {
         word_reader reader = {.at = doc->sentences[i].start, .end = doc->sentences[i].end};
         while (next_word(&reader)) {
             doc->sentences[i].words++;
-            if (!is_stop_word(reader.word, reader.length)) find(doc, hash_word(reader.word, reader.length))->count++;
+            slot *word = find(doc, hash_word(reader.word, reader.length));
+            if (!word->count++) word->is_stop = (uint32_t)is_stop_word(reader.word, reader.length);
         }
         doc->words += doc->sentences[i].words;
     }
@@ -232,9 +233,10 @@ static void score(document *doc) {
         double sum = 0;
         uint32_t content = 0;
         while (next_word(&reader)) {
-            if (is_stop_word(reader.word, reader.length)) continue;
+            const slot *word = find(doc, hash_word(reader.word, reader.length));
+            if (word->is_stop) continue;
             content++;
-            sum += find(doc, hash_word(reader.word, reader.length))->count;
+            sum += word->count;
         }
         double place = i == 0 ? 1.25 : i == 1 ? 1.1 : i + 1 == doc->sentence_count ? 1.05 : 1.0;
         double shortness = content < 3 ? 0.5 : 1.0;
