@@ -29,7 +29,7 @@ def log_config(settings: BusSettings) -> dict[str, Any]:
         "max_bytes": settings.max_bytes,
         "num_replicas": settings.replicas,
         "republish": {"src": TASKS, "dest": LIVE},
-        "duplicate_window": 2 * SECOND_NS,
+        "duplicate_window": SECOND_NS // 10,
     }
 
 
@@ -46,7 +46,7 @@ def tokens_config(settings: BusSettings) -> dict[str, Any]:
         "max_age": 600 * SECOND_NS,
         "max_bytes": settings.tokens_max_bytes,
         "num_replicas": 1,
-        "duplicate_window": 2 * SECOND_NS,
+        "duplicate_window": SECOND_NS // 10,
     }
 
 
@@ -66,7 +66,7 @@ def bucket_config(bucket: str, settings: BusSettings) -> dict[str, Any]:
         "max_msgs_per_subject": 1,
         "max_bytes": 256 << 20,
         "num_replicas": settings.replicas,
-        "duplicate_window": 2 * SECOND_NS,
+        "duplicate_window": SECOND_NS // 10,
     }
 
 

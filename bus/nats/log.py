@@ -110,10 +110,9 @@ class NatsLog:
             while True:
                 woken.clear()
                 for entry in await self._patiently_read(tenant_id, task_id):
-                    if entry.sequence <= position:
-                        continue
-                    position = entry.sequence
-                    yield entry
+                    if entry.sequence > position:
+                        position = entry.sequence
+                        yield entry
                     if entry.subject.startswith("aion.task.ended."):
                         return
                 await _wait(woken, _LIVE_SAFETY_S)

@@ -93,7 +93,10 @@ async def _silence(heard: asyncio.Event, wait_s: float) -> None:
 def _typed(reply: Msg, question: Question[Req, Rep]) -> Rep:
     headers = reply.headers or {}
     if "Nats-Service-Error-Code" in headers:
-        raise error_of(headers.get("Aion-Code", "internal"), headers.get("Nats-Service-Error", ""))
+        error = error_of(headers.get("Aion-Code", "internal"), headers.get("Nats-Service-Error", ""))
+        if "Aion-Retry-After" in headers:
+            error.retry_after_s = float(headers["Aion-Retry-After"])
+        raise error
     answer = decode_body(reply.data, question.reply)
     assert isinstance(answer, question.reply)  # noqa: S101  # decode_body validated it
     return answer

@@ -171,6 +171,8 @@ class _Endpoint:
             "Nats-Service-Error-Code": str(error.http_status),
             "Aion-Code": error.code,
         }
+        if error.retry_after_s is not None:
+            headers["Aion-Retry-After"] = f"{error.retry_after_s:g}"
         await self._send(message.reply, b"", headers)
 
     async def _send(self, reply: str, data: bytes, headers: Mapping[str, str] | None) -> None:
