@@ -56,28 +56,31 @@ class Wire:
 
     def __init__(self, port: int) -> None:
         self._port = port
-        self._open = True
+        self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
+        self._relays: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
         try:
-            yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            yield f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         finally:
             self.cut()
-            server.close()
-            await asyncio.sleep(0)
+            async with asyncio.timeout(5):
+                await asyncio.gather(*self._relays)
 
     def cut(self) -> None:
-        self._open = False
+        """Reset what is connected, refuse what comes: as when the process behind it was killed."""
+        if self._server is not None:
+            self._server.close()
         for writer in self._writers:
             writer.transport.abort()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._open:
-            writer.transport.abort()
-            return
+        task = asyncio.current_task()
+        assert task is not None
+        self._relays.add(task)
         away_reader, away_writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers += [writer, away_writer]
         await asyncio.gather(_pump(reader, away_writer), _pump(away_reader, writer))

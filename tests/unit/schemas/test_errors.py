@@ -16,8 +16,6 @@ def _tree() -> list[type[AionError]]:
 ROW = re.compile(
     r"^[\s|`-]+(?P<name>[A-Z]\w+) +(?P<code>[a-z_]+) +(?P<http>\d{3}) +(?P<grpc>[A-Z_]+) +(?P<retry>yes|no)$"
 )
-    r"^[\s|`-]+(?P<name>[A-Z]\w+) +(?P<code>[a-z_]+) +(?P<http>\d{3}) +(?P<grpc>[A-Z_]+) +(?P<retry>yes|no)$"
-)
 
 
 def test_the_documented_tree_is_the_tree() -> None:
