@@ -29,11 +29,11 @@ bench: bootstrap ## Measure, as ratios against a floor of the same run
 	$(PYTHON) -m benchmarks
 
 lock: ## Resolve pyproject.toml into requirements.lock
-	$(UV) pip compile -q --no-header --generate-hashes --python-version 3.11 --all-extras --group dev \
+	$(UV) pip compile -q --universal --generate-hashes --no-annotate --no-header --all-extras --group dev \
 	  pyproject.toml -o requirements.lock
 
-packages: bootstrap ## Build the example agent packages from their sources
-	.venv/bin/aionctl package build --all
+packages: bootstrap ## Build the agent packages from their sources
+	$(PYTHON) -m executors.wasm.build
 
 clean: ## Stop the development servers; remove their data, the caches and .venv
 	@if [[ -x $(PYTHON) ]]; then $(PYTHON) -c 'from deploy.local import down; down()'; fi

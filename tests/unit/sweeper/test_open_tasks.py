@@ -1,0 +1,87 @@
+from typing import Any
+
+from actors.sweeper.open_tasks import OpenTasks
+from schemas.events import Accepted, Brief, Ended, Outcome, Routed
+from schemas.ids import EventId, TaskId, TenantId
+from schemas.result import Engine, Usage
+from schemas.task import Priority, Privacy
+
+WASM = Engine(route="local", chosen_by="ai-router", reason="only_eligible: wasm")
+
+
+def common(task: str) -> dict[str, Any]:
+    return {"event_id": EventId(f"e-{task}"), "tenant_id": TenantId("acme"), "task_id": TaskId(task), "at_ms": 0}
+
+
+def brief(deadline_ms: int) -> Brief:
+    return Brief(
+        intent="summarize",
+        priority=Priority.NORMAL,
+        privacy=Privacy.LOCAL_ONLY,
+        accepted_at_ms=0,
+        deadline_ms=deadline_ms,
+    )
+
+
+def accepted(task: str, deadline_ms: int) -> Accepted:
+    return Accepted(**common(task), brief=brief(deadline_ms), params={}, fingerprint="f")
+
+
+def routed(task: str, deadline_ms: int) -> Routed:
+    return Routed(**common(task), brief=brief(deadline_ms), params={}, engine="wasm", decision=WASM)
+
+
+def ended(task: str) -> Ended:
+    usage = Usage(latency_ms=1)
+    return Ended(**common(task), outcome=Outcome.COMPLETED, intent="summarize", engine=WASM, usage=usage)
+
+
+def test_only_open_tasks_past_their_deadline_are_overdue_oldest_first() -> None:
+    tasks = OpenTasks()
+    for number, (name, deadline) in enumerate([("late", 200), ("later", 100), ("young", 900), ("gone", 50)], start=1):
+        tasks.apply(accepted(name, deadline), number)
+    tasks.apply(ended("gone"), 5)
+    assert [task.task_id for task in tasks.overdue(300, 10)] == ["later", "late"]
+    assert len(tasks) == 3
+
+
+def test_a_task_is_handed_out_once_unless_it_is_handed_back() -> None:
+    tasks = OpenTasks()
+    tasks.apply(accepted("a", 10), 1)
+    (task,) = tasks.overdue(20, 10)
+    assert tasks.overdue(20, 10) == []
+    tasks.again(task)
+    assert tasks.overdue(20, 10) == [task]
+
+
+def test_what_ended_meanwhile_is_not_handed_out_again() -> None:
+    tasks = OpenTasks()
+    tasks.apply(accepted("a", 10), 1)
+    (task,) = tasks.overdue(20, 10)
+    tasks.apply(ended("a"), 2)
+    tasks.again(task)
+    assert tasks.overdue(20, 10) == []
+    assert len(tasks) == 0
+
+
+def test_the_lease_moves_with_each_event_and_the_decision_is_kept() -> None:
+    tasks = OpenTasks()
+    tasks.apply(accepted("a", 10), 1)
+    tasks.apply(routed("a", 10), 7)
+    (task,) = tasks.overdue(20, 10)
+    assert (task.sequence, task.engine, task.engine_name) == (7, WASM, "wasm")
+
+
+def test_a_burst_is_bounded() -> None:
+    tasks = OpenTasks()
+    for number in range(10):
+        tasks.apply(accepted(f"t{number}", number), number + 1)
+    assert len(tasks.overdue(100, 4)) == 4
+    assert len(tasks.overdue(100, 40)) == 6
+
+
+def test_events_of_a_task_accepted_before_the_window_are_ignored() -> None:
+    tasks = OpenTasks()
+    tasks.apply(routed("old", 10), 3)
+    tasks.apply(ended("old"), 4)
+    assert tasks.overdue(100, 10) == []
