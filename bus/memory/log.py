@@ -75,17 +75,16 @@ class MemoryLog:
 
     @asynccontextmanager
     async def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AsyncIterator[None]:
-        """See `bus.port.Log.live`; the subject is the republished one, `aion.live.` in front."""
+        """See `bus.port.Log.live`; the subject is the one it is stored under."""
         key, pattern = object(), live_of_event(event)
 
         def pass_on(entry: Entry) -> None:
-            subject = entry.subject.replace("aion.task.", "aion.live.", 1)
-            if matches(pattern, subject):
-                asyncio.get_running_loop().call_soon(deliver, subject, entry)
+            if matches(pattern, entry.subject.replace("aion.task.", "aion.live.", 1)):
+                asyncio.get_running_loop().call_soon(deliver, entry)
 
-        def deliver(subject: str, entry: Entry) -> None:
+        def deliver(entry: Entry) -> None:
             if key in self._store.listeners:
-                callback(subject, entry.sequence, entry.data)
+                callback(entry.subject, entry.sequence, entry.data)
 
         def forget() -> None:
             self._store.listeners.pop(key, None)

@@ -73,7 +73,8 @@ class MemoryRpc:
         """See `bus.port.Rpc.discover`; in memory everyone answers at once, so nothing is waited for."""
         self._link.check()
         await asyncio.sleep(0)
-        return tuple(_seen(served) for served in self._server.services.served.values())
+        found = (_seen(served) for served in self._server.services.served.values())
+        return sorted(found, key=lambda seen: (seen.name, seen.instance))
 
     async def _reply(self, subject: str, reply: asyncio.Future[bytes], left_s: float) -> bytes:
         def lose() -> None:

@@ -147,6 +147,16 @@ async def test_a_chain_and_a_conflict_in_one_burst_refuse_only_the_conflict(grou
     assert info.last - taken == 99
 
 
+async def test_one_impatient_append_does_not_spoil_the_others(ground: Any, given: Any) -> None:
+    events = [given.accepted(given.task_id()) for _ in range(200)]
+    async with ground.bus() as bus:
+        results = await asyncio.gather(
+            *(bus.log.append(event, after=0, timeout_s=5.0 if n else 0.0001) for n, event in enumerate(events)),
+            return_exceptions=True,
+        )
+    assert [result for result in results[1:] if not isinstance(result, int)] == []
+
+
 async def test_last_and_events_of_an_unknown_task_are_empty(ground: Any, given: Any) -> None:
     async with ground.bus() as bus:
         assert await bus.log.last(given.tenant_id, given.task_id()) is None

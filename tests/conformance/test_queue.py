@@ -193,6 +193,26 @@ async def test_stop_gives_back_what_was_not_handed_out(ground: Any, given: Any) 
     assert sorted(got) == stored
 
 
+async def test_nothing_is_delivered_to_a_taker_after_its_stop(ground: Any, given: Any) -> None:
+    long_wait = replace(CURSOR, ack_wait_s=30.0)
+    async with ground.bus() as one, ground.bus() as two, one.queue.take(long_wait, slots=8) as stopping:
+        await asyncio.sleep(0.1)
+        await stopping.stop()
+        stored = await _append(two, given, 3)
+        async with two.queue.take(long_wait, slots=8) as taker:
+            assert [(await _get(taker)).entry.sequence for _ in range(3)] == stored
+
+
+async def test_what_was_given_back_at_stop_goes_to_another_at_once(ground: Any, given: Any) -> None:
+    long_wait = replace(CURSOR, ack_wait_s=30.0)
+    async with ground.bus() as one, ground.bus() as two, one.queue.take(long_wait, slots=8) as stopping:
+        stored = await _append(two, given, 4)
+        await asyncio.sleep(0.2)
+        await stopping.stop()
+        async with two.queue.take(long_wait, slots=8) as taker:
+            assert sorted([(await _get(taker)).entry.sequence for _ in range(4)]) == stored
+
+
 async def test_stop_wakes_a_get_that_waits(ground: Any) -> None:
     async with ground.bus() as bus, bus.queue.take(CURSOR, slots=1) as taker:
         getting = asyncio.create_task(taker.get())

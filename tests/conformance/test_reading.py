@@ -149,8 +149,8 @@ async def test_the_live_feed_brings_what_was_stored_as_it_was_stored(ground: Any
     assert entry is not None
     assert before < first
     (message,) = seen
-    assert message[0].split(".")[2:] == ["ended", "completed", given.tenant_id, task_id]
-    assert message[1:] == (second, entry.data)
+    assert message == (entry.subject, second, entry.data)
+    assert entry.subject == f"aion.task.ended.completed.{given.tenant_id}.{task_id}"
 
 
 async def test_the_live_feed_never_shows_a_refused_append(ground: Any, given: Any, eventually: Any) -> None:

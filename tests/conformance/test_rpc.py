@@ -264,6 +264,51 @@ async def test_leaving_finishes_what_was_taken_and_takes_no_more(ground: Any, ev
             await serving
 
 
+async def test_who_leaves_is_found_until_all_it_took_is_answered(ground: Any, eventually: Any) -> None:
+    gate, stop, worked = asyncio.Event(), asyncio.Event(), []
+
+    async def work(ask: Ask, call: Call) -> Told:
+        worked.append(ask.text)
+        await gate.wait()
+        return Told(text=ask.text)
+
+    async def serve(bus: Any) -> None:
+        async with bus.rpc.serve(SERVICE, [Answer(ECHO, work)]):
+            await stop.wait()
+
+    async with ground.bus() as one, ground.bus() as two:
+        serving = asyncio.create_task(serve(one))
+        await asyncio.sleep(0.1)
+        asking = asyncio.create_task(_ask(two, ECHO, Ask(text="x")))
+        await eventually(lambda: worked)
+        stop.set()
+        await asyncio.sleep(0.1)
+        assert [service.instance for service in await two.rpc.discover()] == ["tester-1"]
+        gate.set()
+        assert (await asking).text == "x"
+        await serving
+        assert list(await two.rpc.discover()) == []
+
+
+async def test_no_question_is_lost_while_one_of_two_instances_leaves(ground: Any) -> None:
+    async def ask_on(bus: Any, stop: asyncio.Event) -> int:
+        count = 0
+        while not stop.is_set():
+            await _ask(bus, ECHO, Ask(text="x"), timeout_s=3.0)
+            count += 1
+        return count
+
+    async with ground.bus() as one, ground.bus() as two, one.rpc.serve(SERVICE, [Answer(ECHO, echo)]):
+        stop = asyncio.Event()
+        asking = [asyncio.create_task(ask_on(one, stop)) for _ in range(20)]
+        for number in range(10):
+            async with two.rpc.serve(_instance(f"tester-{number}"), [Answer(ECHO, echo)]):
+                await asyncio.sleep(0.03)
+        stop.set()
+        counts = await asyncio.gather(*asking)
+    assert sum(counts) > 100
+
+
 async def test_an_answerer_that_dies_is_not_waited_for_past_the_deadline(ground: Any) -> None:
     asked = asyncio.Event()
 
