@@ -1,0 +1,48 @@
+"""What the client was told, against the log."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from checker.history import History, Task
+from checker.verdict import Finding
+
+
+def check_acceptance(history: History) -> Iterator[Finding]:
+    """Accepted means in the log; refused means not in it; nobody else's task is in it; one reference, one task."""
+    accepted = {t.task_id: t for t, life in history.lives.items() if any(e.event == "accepted" for e in life)}
+    answers: dict[str, set[str]] = defaultdict(set)
+    for submission in history.submissions:
+        if submission.kind != "ok":
+            continue
+        if submission.task_id is None:
+            yield Finding("answer_without_id", f"{submission.ref} was accepted and its answer names no task")
+            continue
+        answers[submission.ref].add(submission.task_id)
+        if submission.task_id not in accepted:
+            task = Task("?", submission.task_id)
+            message = f"{submission.task_id} was accepted for the client and the log holds no acceptance"
+            yield Finding("task_lost", message, task, absent_from="log")
+    for ref, ids in answers.items():
+        if len(ids) > 1:
+            yield Finding("one_reference_two_tasks", f"{ref} was answered with {sorted(ids)}")
+    yield from _against_references(history)
+
+
+def _against_references(history: History) -> Iterator[Finding]:
+    """The clients put their reference into the task's metadata, so that the log can be asked by it."""
+    stored: dict[str, list[Task]] = defaultdict(list)
+    for task, life in history.lives.items():
+        for entry in life:
+            if entry.event == "accepted":
+                stored[str(entry.body.get("metadata", {}).get("ref", ""))].append(task)
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for submission in history.submissions:
+        kinds[submission.ref].add(submission.kind)
+    for ref, tasks in stored.items():
+        if len(set(tasks)) > 1:
+            message = f"{ref} is {len(set(tasks))} tasks in the log: {sorted({t.task_id for t in tasks})}"
+            yield Finding("one_reference_two_tasks", message, tasks[0])
+        if ref not in kinds:
+            yield Finding("unasked_task", f"nobody submitted {tasks[0].task_id} (reference {ref!r})", tasks[0])
+        elif kinds[ref] == {"fail"}:
+            yield Finding("refused_task_exists", f"{ref} was refused every time and is in the log", tasks[0])

@@ -1,0 +1,70 @@
+"""The log against its own promises: the state machine of each task, one end, in time, no hole."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from checker.history import History, LogEntry, Task
+from checker.verdict import Finding
+
+FOLLOWS: dict[str | None, frozenset[str]] = {
+    None: frozenset({"accepted"}),
+    "accepted": frozenset({"routed", "ended"}),
+    "routed": frozenset({"started", "attempt_failed", "ended"}),
+    "started": frozenset({"attempt_failed", "ended"}),
+    "attempt_failed": frozenset({"routed", "ended"}),
+    "ended": frozenset(),
+}
+
+
+def check_log(history: History) -> Iterator[Finding]:
+    """Every task's life, then the sequence itself."""
+    for task, life in history.lives.items():
+        yield from _life(task, life, history.grace_ms)
+    yield from _sequence(history)
+
+
+def _life(task: Task, life: Sequence[LogEntry], grace_ms: int) -> Iterator[Finding]:
+    ends = [entry for entry in life if entry.event == "ended"]
+    if life[0].event == "accepted" and not ends:
+        message = f"{task.task_id} was accepted and never ended; its last event is {life[-1].event}"
+        yield Finding("never_ended", message, task, absent_from="log")
+    if not any(entry.event == "accepted" for entry in life):
+        message = f"{task.task_id} has {life[0].event} and was never accepted"
+        yield Finding("without_acceptance", message, task, absent_from="log")
+    if len(ends) > 1:
+        yield Finding("second_end", f"{task.task_id} ended {len(ends)} times", task)
+    yield from _steps(task, life)
+    if ends:
+        yield from _in_time(task, life, ends[0], grace_ms)
+
+
+def _steps(task: Task, life: Sequence[LogEntry]) -> Iterator[Finding]:
+    previous: str | None = None
+    for entry in life:
+        if entry.body.get("event") != entry.event:
+            message = f"{task.task_id}: {entry.body.get('event')} is stored under {entry.subject}"
+            yield Finding("subject_mismatch", message, task)
+        if previous == "ended":
+            yield Finding("event_after_end", f"{task.task_id} has {entry.event} after its end", task)
+        elif entry.event not in FOLLOWS.get(previous, frozenset()):
+            yield Finding("illegal_transition", f"{task.task_id} has {entry.event} after {previous}", task)
+        previous = entry.event
+
+
+def _in_time(task: Task, life: Sequence[LogEntry], end: LogEntry, grace_ms: int) -> Iterator[Finding]:
+    deadline_ms = life[0].body.get("brief", {}).get("deadline_ms")
+    if deadline_ms is not None and end.at_ms > deadline_ms + grace_ms:
+        late_ms = end.at_ms - deadline_ms
+        yield Finding("late_end", f"{task.task_id} ended {late_ms} ms after its deadline, over {grace_ms}", task)
+
+
+def _sequence(history: History) -> Iterator[Finding]:
+    counts = Counter(entry.sequence for entry in history.log)
+    for sequence in range(history.begin + 1, history.end + 1):
+        if sequence not in counts:
+            message = f"sequence {sequence} is missing in the log"
+            yield Finding("log_gap", message, None, (sequence - 1, sequence + 1), absent_from="log")
+    for sequence, count in counts.items():
+        if count > 1 or not history.begin < sequence <= history.end:
+            message = f"sequence {sequence} was read {count} times, of {history.begin + 1}..{history.end}"
+            yield Finding("log_unreadable", message, None, (sequence,))

@@ -1,0 +1,341 @@
+"""The checker can fail: a clean history passes, and every planted defect is caught by the rule made for it."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import checker.check
+import pytest
+from checker.check import check
+from checker.history import (
+    AUDIT,
+    DEAD_LETTERS,
+    EVENTS,
+    USAGE,
+    History,
+    KafkaRecord,
+    LogEntry,
+    Nemesis,
+    Submission,
+    TaskRow,
+    UsageRow,
+)
+
+BEGIN = 100
+PLAIN = ("accepted", "routed", "ended")
+PAID = ("accepted", "routed", "started", "attempt_failed", "routed", "started", "ended")
+OVERDUE = ("accepted", "ended")
+
+
+def entry(sequence: int, task: str, event: str) -> LogEntry:
+    lane = {"ended": "completed", "accepted": "normal", "attempt_failed": "normal"}.get(event, "wasm-normal")
+    body: dict[str, Any] = {"event": event, "event_id": f"id-{sequence}"}
+    if event == "accepted":
+        body |= {"metadata": {"ref": f"ref-{task}"}, "brief": {"deadline_ms": 60_000}}
+    if event == "ended":
+        body |= {"outcome": "completed", "usage": {"cost_nanousd": 1_500, "tokens": 7}}
+    return LogEntry(sequence, f"aion.task.{event}.{lane}.acme.{task}", 1000 + sequence, body)
+
+
+def projected(log: Sequence[LogEntry]) -> list[KafkaRecord]:
+    records: list[KafkaRecord] = []
+    for e in log:
+        headers = {"aion_seq": str(e.sequence)}
+        if e.task is None:
+            records.append(KafkaRecord(AUDIT, 0, len(records), "acme", headers, e.body))
+            continue
+        task = e.task.task_id
+        records.append(KafkaRecord(EVENTS, int(task[1]) % 2, len(records), task, headers, e.body))
+        if e.event == "ended":
+            usage = {**e.body["usage"], "task_id": task}
+            records.append(KafkaRecord(USAGE, 0, len(records), task, headers, usage))
+    return records
+
+
+def clean() -> History:
+    """Four tasks whose events interleave, one audit event, one submission without an answer."""
+    lives = {"t0": list(PLAIN), "t1": list(PAID), "t2": list(OVERDUE), "t3": list(PLAIN)}
+    log: list[LogEntry] = []
+    while any(lives.values()):
+        for task, events in lives.items():
+            if events:
+                log.append(entry(BEGIN + 1 + len(log), task, events.pop(0)))
+    end = BEGIN + 1 + len(log)
+    log.append(LogEntry(end, "aion.audit.acme.key_created", 1000 + end, {"event": "audit", "event_id": "a"}))
+    return History(
+        begin=BEGIN,
+        end=end,
+        submissions=[Submission(f"ref-{task}", "ok", task, 1000, "202") for task in lives]
+        + [Submission("ref-t0", "info", None, 990, "reset"), Submission("ref-never", "fail", None, 990, "429")],
+        log=log,
+        kafka=projected(log),
+        tasks=[TaskRow("acme", task, "ended", "completed", 1_500) for task in lives],
+        usage=[UsageRow("acme", task, 1_500, 7) for task in lives],
+        positions={"kafka": end, "ledger": end},
+        nemesis=[Nemesis(1105, "SIGKILL router")],
+    )
+
+
+def of(history: History, task: str, event: str) -> LogEntry:
+    return next(e for e in history.log if e.task is not None and e.task.task_id == task and e.event == event)
+
+
+def without_events(history: History, task: str, *events: str) -> History:
+    """As if those events had never been stored anywhere, so that only the task's own life is wrong."""
+    gone = {e.sequence for e in history.log if e.task and e.task.task_id == task and e.event in events}
+    return replace(
+        history,
+        log=[e for e in history.log if e.sequence not in gone],
+        kafka=[r for r in history.kafka if r.sequence not in gone],
+    )
+
+
+def appended(history: History, *added: LogEntry) -> History:
+    """As if `added` had been stored and projected last, in all good order."""
+    log = [*history.log, *(e._replace(sequence=history.end + 1 + n) for n, e in enumerate(added))]
+    end = log[-1].sequence
+    return replace(history, log=log, kafka=projected(log), end=end, positions={"kafka": end, "ledger": end})
+
+
+def records(history: History, change: Callable[[list[KafkaRecord]], None]) -> History:
+    kafka = list(history.kafka)
+    change(kafka)
+    return replace(history, kafka=kafka)
+
+
+def position_of(history: History, sequence: int, topic: str = EVENTS) -> int:
+    return next(n for n, r in enumerate(history.kafka) if (r.topic, r.sequence) == (topic, sequence))
+
+
+def altered_record(history: History, number: int, **changes: Any) -> History:
+    return records(history, lambda kafka: kafka.__setitem__(number, kafka[number]._replace(**changes)))
+
+
+def duplicate_in_kafka(history: History) -> History:
+    return records(history, lambda kafka: kafka.append(kafka[5]._replace(offset=999)))
+
+
+def gap_in_kafka(history: History) -> History:
+    return records(history, lambda kafka: kafka.pop(position_of(history, of(history, "t1", "routed").sequence)))
+
+
+def tail_missing_in_kafka(history: History) -> History:
+    shorter = records(history, lambda kafka: kafka.pop())
+    return replace(shorter, positions={**shorter.positions, "kafka": shorter.end - 1})
+
+
+def reordered_in_kafka(history: History) -> History:
+    first = position_of(history, of(history, "t0", "routed").sequence)
+    second = position_of(history, of(history, "t0", "ended").sequence)
+    one, two = history.kafka[first], history.kafka[second]
+    swapped = altered_record(history, first, offset=two.offset)
+    return altered_record(swapped, second, offset=one.offset)
+
+
+def altered_in_kafka(history: History) -> History:
+    return altered_record(history, 2, body={**history.kafka[2].body, "event_id": "forged"})
+
+
+def usage_off_in_kafka(history: History) -> History:
+    number = next(n for n, r in enumerate(history.kafka) if r.topic == USAGE)
+    return altered_record(history, number, body={**history.kafka[number].body, "cost_nanousd": 1_501})
+
+
+def replayed_from_before(history: History) -> History:
+    old = history.kafka[0]._replace(offset=998, headers={"aion_seq": str(BEGIN - 3)})
+    return records(history, lambda kafka: kafka.append(old))
+
+
+def routed_in_usage(history: History) -> History:
+    sequence = of(history, "t0", "routed").sequence
+    stray = history.kafka[position_of(history, sequence)]._replace(topic=USAGE, offset=997)
+    return records(history, lambda kafka: kafka.append(stray))
+
+
+def dead_letter(history: History) -> History:
+    letter = history.kafka[3]._replace(topic=DEAD_LETTERS, offset=0, key=str(history.kafka[3].sequence))
+    return records(history, lambda kafka: kafka.append(letter))
+
+
+def wrong_key(history: History) -> History:
+    return altered_record(history, 1, key="t9")
+
+
+def key_split(history: History) -> History:
+    return altered_record(history, position_of(history, of(history, "t1", "started").sequence), partition=4)
+
+
+def lost_task(history: History) -> History:
+    return replace(history, submissions=[*history.submissions, Submission("ref-t7", "ok", "t7", 1000, "202")])
+
+
+def second_end(history: History) -> History:
+    return appended(history, entry(0, "t0", "ended"))
+
+
+def event_after_end(history: History) -> History:
+    return appended(history, entry(0, "t0", "attempt_failed"))
+
+
+def started_twice(history: History) -> History:
+    return appended(history, entry(0, "t8", "accepted"), entry(0, "t8", "started"), entry(0, "t8", "ended"))
+
+
+def late_end(history: History) -> History:
+    late = of(history, "t2", "ended")
+    return replace(history, log=[e._replace(at_ms=65_001) if e == late else e for e in history.log])
+
+
+def mismatched_subject(history: History) -> History:
+    wrong = of(history, "t3", "routed")
+    log = [e._replace(body={**e.body, "event": "started"}) if e == wrong else e for e in history.log]
+    return replace(history, log=log, kafka=projected(log))
+
+
+def hole_in_log(history: History) -> History:
+    return without_events(history, "t1", "started")
+
+
+def read_twice(history: History) -> History:
+    return replace(history, log=[*history.log, history.log[4]])
+
+
+def refused_and_stored(history: History) -> History:
+    submissions = [s._replace(kind="fail", task_id=None) if s.ref == "ref-t3" else s for s in history.submissions]
+    return replace(history, submissions=submissions)
+
+
+def nobody_asked(history: History) -> History:
+    return replace(history, submissions=[s for s in history.submissions if s.ref != "ref-t3"])
+
+
+def two_tasks_for_one(history: History) -> History:
+    submissions = [s._replace(ref="ref-t0") if s.ref == "ref-t1" else s for s in history.submissions]
+    return replace(history, submissions=submissions)
+
+
+def nameless_answer(history: History) -> History:
+    return replace(history, submissions=[*history.submissions, Submission("ref-t0", "ok", None, 1001, "202")])
+
+
+def rows(history: History, **changes: Any) -> History:
+    first, *rest = history.tasks
+    return replace(history, tasks=[first._replace(**changes), *rest])
+
+
+def bills(history: History, **changes: Any) -> History:
+    first, *rest = history.usage
+    return replace(history, usage=[first._replace(**changes), *rest])
+
+
+def billed_open(history: History) -> History:
+    return replace(without_events(history, "t2", "ended"), tasks=history.tasks)
+
+
+PLANTED: dict[str, tuple[str, Callable[[History], History]]] = {
+    "a duplicate in Kafka": ("kafka_duplicate", duplicate_in_kafka),
+    "a gap in Kafka behind its position": ("kafka_skipped", gap_in_kafka),
+    "Kafka's newest event missing": ("kafka_missing", tail_missing_in_kafka),
+    "Kafka behind at rest": ("position_behind", tail_missing_in_kafka),
+    "two events of a key swapped": ("kafka_reordered", reordered_in_kafka),
+    "an event altered on the way": ("kafka_altered", altered_in_kafka),
+    "Kafka's usage off by one": ("kafka_usage_differs", usage_off_in_kafka),
+    "an old event written again": ("kafka_unasked", replayed_from_before),
+    "a record in the wrong topic": ("kafka_unasked", routed_in_usage),
+    "a dead letter": ("kafka_dead_letter", dead_letter),
+    "a wrong key": ("kafka_wrong_key", wrong_key),
+    "a key in two partitions": ("kafka_key_split", key_split),
+    "a lost task": ("task_lost", lost_task),
+    "a task that never ends": ("never_ended", lambda h: without_events(h, "t3", "ended")),
+    "a second end": ("second_end", second_end),
+    "an event after the end": ("event_after_end", event_after_end),
+    "a start without a route": ("illegal_transition", started_twice),
+    "a result without acceptance": ("without_acceptance", lambda h: without_events(h, "t2", "accepted")),
+    "an end too late": ("late_end", late_end),
+    "a body under another's subject": ("subject_mismatch", mismatched_subject),
+    "a hole in the log": ("log_gap", hole_in_log),
+    "a sequence read twice": ("log_unreadable", read_twice),
+    "a refused task in the log": ("refused_task_exists", refused_and_stored),
+    "a task nobody asked for": ("unasked_task", nobody_asked),
+    "two tasks for one reference": ("one_reference_two_tasks", two_tasks_for_one),
+    "an answer without an id": ("answer_without_id", nameless_answer),
+    "a position past the log": ("position_ahead", lambda h: replace(h, positions={"ledger": h.end + 1})),
+    "the ledger off by one nano-dollar": ("ledger_differs", lambda h: rows(h, cost_nanousd=1_501)),
+    "the ledger with another outcome": ("ledger_differs", lambda h: rows(h, outcome="failed")),
+    "the ledger in an older state": ("ledger_differs", lambda h: rows(h, state="routed")),
+    "a task missing in the ledger": ("ledger_missing", lambda h: replace(h, tasks=h.tasks[1:])),
+    "a task twice in the ledger": ("ledger_duplicate", lambda h: replace(h, tasks=[*h.tasks, h.tasks[0]])),
+    "a stranger in the ledger": ("ledger_unasked", lambda h: rows(h, task_id="t9")),
+    "a bill off by one nano-dollar": ("bill_differs", lambda h: bills(h, cost_nanousd=1_499)),
+    "a bill off by one token": ("bill_differs", lambda h: bills(h, tokens=8)),
+    "no bill": ("not_billed", lambda h: replace(h, usage=h.usage[1:])),
+    "two bills": ("billed_twice", lambda h: replace(h, usage=[*h.usage, h.usage[0]])),
+    "a bill for an open task": ("billed_open_task", billed_open),
+}
+
+
+def test_a_clean_history_is_valid() -> None:
+    verdict = check(clean())
+    assert verdict.outcome == "valid", verdict.report()
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_defect_is_caught(name: str) -> None:
+    rule, plant = PLANTED[name]
+    verdict = check(plant(clean()))
+    assert verdict.outcome == "invalid"
+    assert rule in verdict.rules, verdict.report()
+
+
+def test_every_rule_has_a_planted_defect() -> None:
+    folder = Path(str(checker.check.__file__)).parent
+    written = {rule for file in folder.glob("*.py") for rule in re.findall(r'Finding\("(\w+)"', file.read_text())}
+    assert written == {rule for rule, _ in PLANTED.values()}
+
+
+def test_every_defect_alone_is_told_from_the_others() -> None:
+    """A duplicate is not reported as a gap, nor a bad bill as a bad row."""
+    for name in ("a duplicate in Kafka", "a gap in Kafka behind its position", "two events of a key swapped"):
+        rule, plant = PLANTED[name]
+        assert set(check(plant(clean())).rules) == {rule}
+    assert set(check(bills(clean(), cost_nanousd=1)).rules) == {"bill_differs"}
+
+
+def test_the_story_names_the_client_the_log_the_projections_and_the_nemesis_in_order() -> None:
+    (violation,) = check(duplicate_in_kafka(clean())).violations
+    story = "\n".join(violation.timeline)
+    parts = ["client ref-t1 ok", "log 102 aion.task.accepted", "nemesis SIGKILL router", "kafka aion.task.events.v1"]
+    places = [story.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "t0" not in story
+
+
+def test_what_is_missing_in_a_source_not_read_to_its_end_is_a_doubt() -> None:
+    history = replace(gap_in_kafka(clean()), incomplete=frozenset({"kafka"}))
+    assert check(history).outcome == "unknown"
+
+
+def test_what_is_wrong_stays_wrong_in_a_source_not_read_to_its_end() -> None:
+    history = replace(duplicate_in_kafka(clean()), incomplete=frozenset({"kafka", "ledger"}))
+    assert check(history).outcome == "invalid"
+
+
+def test_an_answer_that_never_came_is_free_on_either_side() -> None:
+    history = clean()
+    lost = Submission("ref-t5", "info", None, 1000, "timeout")
+    only_info = [s._replace(kind="info", task_id=None) if s.ref == "ref-t3" else s for s in history.submissions]
+    assert check(replace(history, submissions=[*only_info, lost])).outcome == "valid"
+
+
+def test_a_history_without_an_accepted_task_proves_nothing() -> None:
+    assert check(History(0, 0, [], [], [], [], [], {})).outcome == "unknown"
+
+
+def test_a_report_shows_each_rule_before_it_repeats_one() -> None:
+    history = bills(duplicate_in_kafka(clean()), cost_nanousd=1)
+    report = check(replace(history, usage=[*history.usage, *history.usage[1:]])).report(most=3)
+    assert "kafka_duplicate:" in report
+    assert "bill_differs:" in report
+    assert "billed_twice:" in report
