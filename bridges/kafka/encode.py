@@ -7,6 +7,7 @@ anybody check order and completeness from Kafka alone.
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -128,5 +129,9 @@ def _text(value: object) -> bytes:
 def _time(at_ns: int) -> bytes:
     """RFC 3339 in UTC with milliseconds: the log's time of the event."""
     seconds, rest_ns = divmod(at_ns, 1_000_000_000)
-    whole = datetime.fromtimestamp(seconds, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{rest_ns // 1_000_000:03d}Z".encode()
+    return b"%b.%03dZ" % (_second(seconds), rest_ns // 1_000_000)
+
+
+@lru_cache(maxsize=64)
+def _second(seconds: int) -> bytes:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}".encode()

@@ -1,0 +1,75 @@
+"""PostgreSQL as a sink: rows and position in one transaction."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+
+from bridges.ledger import statements
+from bridges.ledger.connect import writing_connection
+from bridges.ledger.fold import AuditRow, Folded, TaskRow, Unreadable, UsageRow, fold
+from bridges.ledger.migrate import migrate, migrations
+from bridges.ledger.settings import LedgerSettings
+from bridges.projection import Batch, Position
+from schemas.errors import Conflict
+
+PROJECTION = "ledger"
+
+
+class LedgerSink:
+    """One connection's life.
+
+    Two ledgers may run: the position is moved by compare-and-set before anything else is written, so the one
+    that comes second gets `Conflict`, writes nothing, and reads the position again.
+    """
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    async def position(self) -> Position | None:
+        """The row that the last committed batch left."""
+        row = await self._connection.fetchrow(statements.READ_POSITION, PROJECTION)
+        return Position(row["sequence"], row["created"], row["event_id"]) if row else None
+
+    async def write(self, batch: Batch) -> None:
+        """All rows of the batch and its position, or none."""
+        folded = fold(batch.entries)
+        async with self._connection.transaction():
+            await self._move(batch)
+            await self._insert(folded)
+
+    async def _move(self, batch: Batch) -> None:
+        to = batch.up_to
+        values: list[object] = [PROJECTION, to.sequence, to.created, to.event_id]
+        if batch.after is None:
+            done = await self._connection.execute(statements.FIRST_POSITION, *values)
+        else:
+            values += [batch.after.sequence, batch.after.event_id]
+            done = await self._connection.execute(statements.MOVE_POSITION, *values)
+        if not done.endswith(" 1"):
+            at = batch.after.sequence if batch.after else 0
+            raise Conflict(f"the ledger is no longer at {at}: another ledger wrote first")
+
+    async def _insert(self, folded: Folded) -> None:
+        for statement, kind, rows in _rows(folded):
+            if rows:
+                await self._connection.execute(statement, *statements.arrays(kind, rows))
+
+
+def _rows(folded: Folded) -> Sequence[tuple[str, type[Any], Sequence[Any]]]:
+    tasks = [folded.tasks[key] for key in sorted(folded.tasks)]
+    return (
+        (statements.UPSERT_TASKS, TaskRow, tasks),
+        (statements.INSERT_USAGE, UsageRow, folded.usage),
+        (statements.INSERT_AUDIT, AuditRow, folded.audit),
+        (statements.INSERT_UNREADABLE, Unreadable, folded.unreadable),
+    )
+
+
+@asynccontextmanager
+async def open_ledger_sink(settings: LedgerSettings) -> AsyncIterator[LedgerSink]:
+    """A sink over a fresh connection, its tables at this program's version."""
+    async with writing_connection(settings) as connection:
+        await migrate(connection, migrations(), timeout_s=settings.write_timeout_s)
+        yield LedgerSink(connection)

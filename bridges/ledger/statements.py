@@ -1,0 +1,72 @@
+"""The ledger's SQL. Rows travel as arrays, one per column: a batch is one statement per table."""
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, Final
+
+from bridges.ledger.fold import AuditRow, TaskRow, Unreadable, UsageRow
+
+_TYPES: Final = {"int": "bigint", "int | None": "bigint", "bytes": "bytea"}
+
+
+def columns_of(row: type[Any]) -> tuple[str, ...]:
+    """The column names of a row class, in the order of its arrays."""
+    return tuple(column.name for column in fields(row))
+
+
+def arrays(row: type[Any], rows: Sequence[Any]) -> list[list[Any]]:
+    """`rows` turned on their side, one array per column."""
+    return [[getattr(one, name) for one in rows] for name in columns_of(row)]
+
+
+def _insert(table: str, row: type[Any], on_conflict: str) -> str:
+    casts = [_TYPES.get(_annotation(column.type), "text") for column in fields(row)]
+    values = ", ".join(f"${number}::{cast}[]" for number, cast in enumerate(casts, start=1))
+    return f"INSERT INTO {table} ({', '.join(columns_of(row))}) SELECT * FROM unnest({values}) {on_conflict}"  # noqa: S608 - our names only
+
+
+def _annotation(annotation: Any) -> str:
+    return annotation.__name__ if isinstance(annotation, type) else str(annotation)
+
+
+UPSERT_TASKS: Final = _insert(
+    "tasks",
+    TaskRow,
+    """ON CONFLICT (tenant_id, task_id) DO UPDATE SET
+    intent = coalesce(nullif(excluded.intent, ''), tasks.intent),
+    state = excluded.state,
+    priority = coalesce(excluded.priority, tasks.priority),
+    privacy = coalesce(excluded.privacy, tasks.privacy),
+    engine = coalesce(excluded.engine, tasks.engine),
+    outcome = coalesce(excluded.outcome, tasks.outcome),
+    status = coalesce(excluded.status, tasks.status),
+    ended_at_ms = coalesce(excluded.ended_at_ms, tasks.ended_at_ms),
+    attempts = tasks.attempts + excluded.attempts,
+    attempts_cost_nanousd = tasks.attempts_cost_nanousd + excluded.attempts_cost_nanousd,
+    cost_nanousd = tasks.cost_nanousd + excluded.cost_nanousd,
+    result = coalesce(excluded.result, tasks.result),
+    last_sequence = excluded.last_sequence
+WHERE excluded.first_sequence > tasks.last_sequence""",
+)
+
+INSERT_USAGE: Final = _insert("usage_billing", UsageRow, "ON CONFLICT DO NOTHING")
+INSERT_AUDIT: Final = _insert("audit_activity", AuditRow, "ON CONFLICT DO NOTHING")
+INSERT_UNREADABLE: Final = _insert("unreadable", Unreadable, "ON CONFLICT DO NOTHING")
+
+READ_POSITION: Final = "SELECT sequence, created, event_id FROM projection_position WHERE projection = $1"
+
+FIRST_POSITION: Final = """
+INSERT INTO projection_position (projection, sequence, created, event_id) VALUES ($1, $2, $3, $4)
+ON CONFLICT DO NOTHING"""
+
+MOVE_POSITION: Final = """
+UPDATE projection_position SET sequence = $2, created = $3, event_id = $4, updated_at = now()
+WHERE projection = $1 AND sequence = $5 AND created = $3 AND event_id = $6"""
+
+_COLUMNS: Final = "tenant_id, task_id, intent, state, status, accepted_at_ms, ended_at_ms, cost_nanousd, result"
+
+GET_TASK: Final = f"SELECT {_COLUMNS} FROM tasks WHERE tenant_id = $1 AND task_id = $2"  # noqa: S608 - our names only
+
+LIST_TASKS: Final = f"""SELECT {_COLUMNS} FROM tasks
+WHERE tenant_id = $1 AND (accepted_at_ms, task_id) < ($2::bigint, $3::text)
+ORDER BY accepted_at_ms DESC, task_id DESC LIMIT $4"""  # noqa: S608 - our names only
