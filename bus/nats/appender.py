@@ -161,7 +161,7 @@ class Appender:
         final = members[-1]
         headers = {**_batch_headers(final, batch, len(members)), "Nats-Batch-Commit": "1"}
         reply = await self._connection.request(
-            final.subject, final.data, timeout_s=min(item.timeout_s for item in members), headers=headers
+            final.subject, final.data, timeout_s=max(item.timeout_s for item in members), headers=headers
         )
         return _acknowledged(reply)
 

@@ -118,6 +118,16 @@ class Connection:
         except NatsError:
             return  # the subscription died with its connection
 
+    async def drain(self, subscription: Subscription, timeout_s: float = 2.0) -> None:
+        """Stop delivery, and return once all that the server had sent was delivered; fine on a dead connection."""
+        try:
+            if self.connected:
+                async with asyncio.timeout(timeout_s):
+                    await subscription.drain()  # type: ignore[no-untyped-call]
+        except (NatsError, TimeoutError):
+            structlog.get_logger("bus").info("drain_cut_short", subject=subscription.subject)
+        await self.unsubscribe(subscription)
+
     def inbox(self) -> str:
         """A fresh private subject."""
         return str(self._client.new_inbox())

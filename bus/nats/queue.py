@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from bus.nats.connection import Connection
 from bus.nats.layout import SECOND_NS
@@ -64,6 +65,7 @@ class NatsTaker:
         self._heard_at = asyncio.get_running_loop().time()
         self._stopped = False
         self._freed = asyncio.Event()
+        self._subscription: Subscription | None = None
 
     async def get(self) -> Delivery:
         """See `bus.port.Taker.get`."""
@@ -80,6 +82,8 @@ class NatsTaker:
         if self._stopped:
             return
         self._stopped = True
+        if self._subscription is not None:
+            await self._connection.drain(self._subscription)  # open requests end here, what they brought goes back
         while not self._ready.empty():
             delivery = self._ready.get_nowait()
             if delivery is not None:
@@ -105,7 +109,7 @@ class NatsTaker:
 
     async def pull_forever(self) -> None:
         """Keep as many requests open as there are free slots; asks again after silence or a reconnect."""
-        subscription = await self._connection.subscribe(self._inbox, self._on_message)
+        self._subscription = subscription = await self._connection.subscribe(self._inbox, self._on_message)
         forget = self._connection.on_reconnect(self._reset)
         try:
             while not self._stopped:
@@ -164,8 +168,6 @@ class NatsTaker:
         self._outstanding = max(0, self._outstanding - 1)
         at = place(message.reply)
         delivery = NatsDelivery(entry(message, at), at.delivered, message.reply, self)
-        if self._stopped:
-            return  # came after the stop: its ack wait gives it to another
         self._held.add(delivery)
         self._ready.put_nowait(delivery)
 

@@ -36,7 +36,8 @@ class Served:
         self._connection = connection
         self._service = service
         self._endpoints = [_Endpoint(connection, answer) for answer in answers]
-        self._subscriptions: list[Subscription] = []
+        self._discovered: list[Subscription] = []
+        self._asked: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
@@ -45,22 +46,21 @@ class Served:
         name, instance = self._service.name, self._service.instance
         for verb, body in (("PING", self._ping), ("INFO", self._info), ("STATS", self._stats)):
             for subject in (f"$SRV.{verb}", f"$SRV.{verb}.{name}", f"$SRV.{verb}.{name}.{instance}"):
-                self._subscriptions.append(await self._connection.subscribe(subject, self._discovery(body)))
+                self._discovered.append(await self._connection.subscribe(subject, self._discovery(body)))
         for endpoint in self._endpoints:
-            self._subscriptions.append(
-                await self._connection.subscribe(endpoint.subject, self._take(endpoint), queue=name)
-            )
+            self._asked.append(await self._connection.subscribe(endpoint.subject, self._take(endpoint), queue=name))
         await self._connection.flush(5.0)
 
     async def close(self) -> None:
         """Stop taking, answer what is in the mailboxes, then disappear."""
-        for subscription in self._subscriptions:
-            await self._connection.unsubscribe(subscription)
+        await asyncio.gather(*(self._connection.drain(subscription) for subscription in self._asked))
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_S)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        for subscription in self._discovered:
+            await self._connection.unsubscribe(subscription)
 
     def _spawn(self, task: asyncio.Task[None]) -> None:
         self._tasks.add(task)
