@@ -1,0 +1,144 @@
+"""The WASM executor with its real sandbox, on the twin of the bus."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+
+from actors.runtime import Context
+from bus.memory import MemoryBus, MemoryServer
+from bus.port import Delivery
+from bus.subjects import ENGINES, MODULES, cancel, routed
+from executors.wasm.actor import WasmExecutor
+from executors.wasm.build import build
+from executors.wasm.settings import WasmSettings
+from schemas.events import Accepted, Brief, Ended, Outcome, Routed
+from schemas.ids import EventId, TaskId, TenantId
+from schemas.registry import EngineAdvert, ModuleRecord
+from schemas.result import Engine
+from schemas.task import Priority, Privacy
+
+TENANT = TenantId("acme")
+CACHE = Path(__file__).parents[2] / "build" / "wasm-test-cache"
+DECISION = Engine(route="local", chosen_by="ai-router", reason="only_eligible: wasm")
+
+
+class Ground:
+    """A twin, an executor on it, and tasks routed to it."""
+
+    def __init__(self, server: MemoryServer, bus: MemoryBus, executor: WasmExecutor) -> None:
+        self.server, self.bus, self.executor = server, bus, executor
+
+    async def routed(
+        self, name: str, params: dict[str, Any], *, intent: str = "summarize", timeout_ms: int = 20_000
+    ) -> Delivery:
+        task_id = TaskId(name)
+        now_ms = self.server.now_ms()
+        brief = Brief(
+            intent=intent,
+            priority=Priority.NORMAL,
+            privacy=Privacy.LOCAL_ONLY,
+            accepted_at_ms=now_ms,
+            deadline_ms=now_ms + timeout_ms,
+        )
+        common: dict[str, Any] = {"tenant_id": TENANT, "task_id": task_id, "at_ms": now_ms, "brief": brief}
+        first = Accepted(event_id=EventId(f"a-{name}"), params=params, fingerprint="f", **common)
+        after = await self.bus.log.append(first, after=0)
+        second = Routed(event_id=EventId(f"r-{name}"), params=params, engine="wasm", decision=DECISION, **common)
+        await self.bus.log.append(second, after=after)
+        async with self.bus.queue.take(routed("wasm", Priority.NORMAL), slots=1) as taker:
+            delivery = await taker.get()
+            await delivery.done()
+            return delivery
+
+    async def last(self, name: str) -> Any:
+        entry = await self.bus.log.last(TENANT, TaskId(name))
+        assert entry is not None
+        return entry.event()
+
+
+@pytest.fixture(scope="module")
+def built_packages() -> Path:
+    out = Path(__file__).parents[2] / "build" / "packages"
+    for name in ("extract_keywords", "summarize_stdio", "summarize_text"):
+        build(name, out)
+    return out
+
+
+@pytest.fixture
+async def ground(built_packages: Path) -> AsyncIterator[Ground]:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    context = Context(bus, "one", structlog.get_logger(), server.now_ms, random.Random(1))
+    executor = WasmExecutor(context, WasmSettings(packages_dir=built_packages, cache_dir=CACHE, cells=1))
+    async with executor.lifespan():
+        yield Ground(server, bus, executor)
+
+
+async def test_it_says_what_it_answers_and_is_gone_when_it_leaves(built_packages: Path) -> None:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    context = Context(bus, "one", structlog.get_logger(), server.now_ms, random.Random(1))
+    settings = WasmSettings(packages_dir=built_packages, cache_dir=CACHE, cells=1)
+    async with WasmExecutor(context, settings).lifespan():
+        advert = await bus.kv.get(ENGINES, "wasm.one")
+        module = await bus.kv.get(MODULES, "summarize_text")
+    assert advert is not None
+    assert "summarize" in EngineAdvert.model_validate_json(advert.value).intents
+    assert module is not None
+    assert ModuleRecord.model_validate_json(module.value).digest.startswith("sha256:")
+    assert await bus.kv.get(ENGINES, "wasm.one") is None
+    assert await bus.kv.get(MODULES, "summarize_text") is not None
+
+
+async def test_a_routed_task_ends_with_the_modules_answer(ground: Ground) -> None:
+    text = "Cats sleep all day. Cats hunt at night. Dogs bark. The weather is fine. Cats purr when cats are happy."
+    await ground.executor.execute(await ground.routed("t1", {"text": text, "max_sentences": 1}))
+    ended = await ground.last("t1")
+    assert isinstance(ended, Ended)
+    assert (ended.outcome, ended.engine, ended.engine_name) == (Outcome.COMPLETED, DECISION, "wasm")
+    assert ended.result["summary"] in text
+    assert "ats" in ended.result["summary"]
+
+
+async def test_params_that_do_not_fit_end_the_task_as_failed_and_say_where(ground: Ground) -> None:
+    await ground.executor.execute(await ground.routed("t2", {"text": 7}))
+    ended = await ground.last("t2")
+    assert (ended.outcome, ended.error.code) == (Outcome.FAILED, "input_invalid")
+    assert "/text" in ended.error.message
+
+
+async def test_an_intent_nobody_here_answers_ends_as_failed(ground: Ground) -> None:
+    await ground.executor.execute(await ground.routed("t3", {}, intent="translate"))
+    assert (await ground.last("t3")).error.code == "not_found"
+
+
+async def test_a_delivery_seen_before_is_not_run_again(ground: Ground) -> None:
+    delivery = await ground.routed("t4", {"text": "One sentence."})
+    await ground.executor.execute(delivery)
+    first = await ground.last("t4")
+    await ground.executor.execute(delivery)
+    assert await ground.last("t4") == first
+    assert ground.executor.status()["late_results_refused"] == 1
+
+
+async def test_an_overdue_task_is_left_to_the_sweeper(ground: Ground) -> None:
+    await ground.executor.execute(await ground.routed("t5", {"text": "One sentence."}, timeout_ms=0))
+    assert (await ground.last("t5")).event == "routed"
+
+
+async def test_a_cancel_frees_the_executor_and_leaves_the_log_alone(ground: Ground) -> None:
+    delivery = await ground.routed("t6", {"text": "A sentence of words. " * 9000})
+    work = asyncio.create_task(ground.executor.execute(delivery))
+    while ground.executor.status()["running"] == 0:  # noqa: ASYNC110 - it starts in its own time
+        await asyncio.sleep(0)
+    await ground.bus.signals.send(cancel(TENANT, TaskId("t6")))
+    async with asyncio.timeout(5):
+        await work
+    assert (await ground.last("t6")).event == "routed"
+    await ground.executor.execute(await ground.routed("t7", {"text": "It still works."}))
+    assert (await ground.last("t7")).outcome is Outcome.COMPLETED
