@@ -13,6 +13,7 @@ from bus.nats.appender import Appender
 from bus.nats.connection import Connection
 from bus.nats.layout import SECOND_NS
 from bus.nats.reader import EntryReader, Start, open_reader
+from bus.nats.stored import status
 from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
 from bus.subjects import LOG_STREAM, live_of_event, live_of_task, of_event, of_task
 from schemas.errors import Unavailable, WrongSequence
@@ -20,6 +21,8 @@ from schemas.events import AuditEvent, TaskEvent
 from schemas.ids import TaskId, TenantId
 
 _MAX_EVENTS = 256
+_END_OF_BATCH = ("204", "404")
+"""All were sent; there is none. Anything else, 503 while the stream has no leader, is not an empty task (ADR-31)."""
 _LIVE_SAFETY_S = 2.0
 
 
@@ -67,25 +70,27 @@ class NatsLog:
         """See `bus.port.Log.events`."""
         body = {"seq": 1, "next_by_subj": of_task(tenant_id, task_id), "batch": _MAX_EVENTS}
         found: list[Entry] = []
-        ended = asyncio.Event()
+        ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
         def collect(message: Msg) -> None:
             entry = _direct_entry(message)
-            if entry is None:
-                ended.set()
-            else:
+            if entry is not None:
                 found.append(entry)
+            elif not ended.done():
+                ended.set_result(status(message))
 
         inbox = self._connection.inbox()
         subscription = await self._connection.subscribe(inbox, collect)
         try:
             await self._connection.publish(f"$JS.API.DIRECT.GET.{LOG_STREAM}", json.dumps(body).encode(), reply=inbox)
             async with asyncio.timeout(timeout_s):
-                await ended.wait()
+                code = await ended
         except TimeoutError as error:
             raise Unavailable(f"the log did not answer within {timeout_s:g} s", retry_after_s=1.0) from error
         finally:
             await self._connection.unsubscribe(subscription)
+        if code not in _END_OF_BATCH:
+            raise Unavailable(f"the log cannot be read now (status {code})", retry_after_s=1.0)
         return tuple(found)
 
     def read(self, after: int, *, batch: int = 1000) -> AbstractAsyncContextManager[Reader]:

@@ -124,7 +124,7 @@ def nats_binary(tmp_path_factory: pytest.TempPathFactory) -> str:
     from deploy.local.nats import find_binary
     from deploy.local.server import Place
 
-    cache = Path(os.environ.get("AION_CACHE", Path.home() / ".cache" / "aion"))
+    cache = Path(__file__).parents[2] / "var" / "cache"
     folder = tmp_path_factory.mktemp("nats-binary")
     return str(find_binary(Place(folder=folder, cache=cache, ports={}, say=print)))
 
