@@ -249,6 +249,17 @@ async def test_a_full_log_refuses_and_keeps_what_it_has(ground: Any, given: Any)
         assert (await bus.log.info()).last == info.last > 20
 
 
+async def test_a_task_with_large_events_is_read_whole(ground: Any, given: Any) -> None:
+    task_id, stored = given.task_id(), [0]
+    async with ground.bus() as bus:
+        for number in range(14):
+            event = given.routed(task_id, number=number, text="x" * 800_000)
+            stored.append(await bus.log.append(event, after=stored[-1]))
+        entries = await bus.log.events(given.tenant_id, task_id)
+    assert [entry.sequence for entry in entries] == stored[1:]
+    assert [entry.event().params["number"] for entry in entries] == list(range(14))
+
+
 async def test_an_event_over_the_payload_bound_is_refused(ground: Any, given: Any) -> None:
     task_id = given.task_id()
     async with ground.bus() as bus:
