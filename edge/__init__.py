@@ -1,0 +1,1 @@
+"""The edge: HTTP in, durable acceptance, waiting and streaming out."""

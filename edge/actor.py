@@ -1,0 +1,155 @@
+"""The edge as an actor: what it opens, serves, and how it goes."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, ClassVar
+
+from aiohttp import web
+from pydantic import BaseModel
+
+from actors.runtime import Actor, Context
+from bus import subjects
+from edge.catalogue import Catalogue
+from edge.credentials import Credentials
+from edge.health import Health
+from edge.middleware import authenticated, problems
+from edge.settings import EdgeSettings
+from edge.submission import Submission
+from edge.tasks import Tasks
+from edge.waiting import Waiting
+
+KEEPALIVE_S = 75.0
+CLOSE_S = 2.0
+
+
+class Edge(Actor):
+    """HTTP in front of the log. It owns no data: any number may run, and any may die."""
+
+    name: ClassVar[str] = "edge"
+    description: ClassVar[str] = "takes tasks over HTTP, accepts them durably, waits and streams"
+    settings_type: ClassVar[type[BaseModel]] = EdgeSettings
+
+    def __init__(self, context: Context, settings: EdgeSettings) -> None:
+        super().__init__(context, settings)
+        self._limits = settings
+        self._catalogue = Catalogue()
+        self._waiting = Waiting(context.bus, context.log, time.monotonic, settings.recheck_s)
+        self._submission = Submission(context, settings, self._catalogue, self._waiting)
+        self._tasks = Tasks(context, settings)
+        self._loaded = False
+        self._watch: asyncio.Task[None] | None = None
+        self.port = settings.port
+        """The port that is listened on, once `lifespan` was entered."""
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        """Views, the live subscription, then the port; left in the opposite order after waiters had their grace."""
+        async with AsyncExitStack() as stack:
+            keys = await self._open_views(stack)
+            await stack.enter_async_context(self.context.bus.log.live("ended", self._waiting.ended))
+            runner = await self._listen(keys)
+            watch = self._watch = asyncio.create_task(self._waiting.watch(), name="edge.watch")
+            self._loaded = True
+            try:
+                yield
+            finally:
+                await self._finish(runner, watch)
+
+    async def run(self) -> None:
+        """Ends with the drain; raises when the safety net under the waiting requests broke."""
+        draining = asyncio.create_task(self.context.draining.wait(), name="edge.draining")
+        watch = [self._watch] if self._watch is not None else []
+        try:
+            await asyncio.wait([draining, *watch], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            draining.cancel()
+        for task in watch:
+            if task.done():
+                task.result()
+
+    def ready(self) -> str | None:
+        """What is missing, else None."""
+        missing = [name for name, holds in self._checks().items() if not holds]
+        return f"waits for {', '.join(missing)}" if missing else None
+
+    def status(self) -> Mapping[str, object]:
+        """How much is open, and what was rescued or dropped."""
+        return {
+            "port": self.port,
+            "submissions": self._submission.bulkhead.inside,
+            "streams": self._tasks.streams.inside,
+            "dropped_streams": self._tasks.dropped_streams,
+            "rescued_waits": self._waiting.rescued,
+        }
+
+    async def _open_views(self, stack: AsyncExitStack) -> Mapping[str, bytes]:
+        kv, catalogue = self.context.bus.kv, self._catalogue
+        modules = await stack.enter_async_context(kv.view(subjects.MODULES, catalogue.module_changed))
+        engines = await stack.enter_async_context(kv.view(subjects.ENGINES, catalogue.engine_changed))
+        catalogue.load(modules, engines)
+        return await stack.enter_async_context(kv.view(subjects.KEYS))
+
+    async def _listen(self, keys: Mapping[str, bytes]) -> web.AppRunner:
+        kwargs: dict[str, Any] = {"handler_cancellation": True, "keepalive_timeout": KEEPALIVE_S}
+        runner = web.AppRunner(
+            self._application(keys), access_log=None, shutdown_timeout=CLOSE_S, auto_decompress=False, **kwargs
+        )
+        await runner.setup()
+        try:
+            site = web.TCPSite(
+                runner, self._limits.host, self._limits.port, backlog=1024, reuse_port=self._limits.reuse_port or None
+            )
+            await site.start()
+        except BaseException:
+            await runner.cleanup()
+            raise
+        self.port = int(runner.addresses[0][1])
+        self.context.log.info("edge.listening", host=self._limits.host, port=self.port)
+        return runner
+
+    def _application(self, keys: Mapping[str, bytes]) -> web.Application:
+        credentials = Credentials(keys, self.context.now_ms, self._limits.max_cached_keys)
+        around = [problems(self.context.log, self.context.now_ms), authenticated(credentials)]
+        application = web.Application(middlewares=around, client_max_size=self._limits.max_body_bytes)
+        health, tasks = Health(self._checks), self._tasks
+        application.add_routes(
+            [
+                web.post("/v1/tasks", self._submission.post),
+                web.get("/v1/tasks/{task_id}", tasks.get, allow_head=False),
+                web.get("/v1/tasks/{task_id}/events", tasks.events, allow_head=False),
+                web.post("/v1/tasks/{task_id}/cancel", tasks.cancel),
+                web.get("/v1/stream/{task_id}", tasks.stream, allow_head=False),
+                web.get("/v1/intents", self._intents, allow_head=False),
+                web.get("/healthz", health.healthz),
+                web.get("/readyz", health.readyz),
+            ]
+        )
+        application.on_response_prepare.append(self._close_when_draining)
+        return application
+
+    async def _intents(self, _request: web.Request) -> web.Response:
+        return web.json_response({"intents": self._catalogue.listing()})
+
+    async def _close_when_draining(self, _request: web.Request, response: web.StreamResponse) -> None:
+        if self.context.draining.is_set():
+            response.force_close()
+
+    def _checks(self) -> Mapping[str, bool]:
+        return {
+            "bus": self.context.bus.connected,
+            "views": self._loaded,
+            "not_draining": not self.context.draining.is_set(),
+        }
+
+    async def _finish(self, runner: web.AppRunner, watch: "asyncio.Task[None]") -> None:
+        """Let requests finish waiting within the grace, answer the rest with 202, close streams, stop listening."""
+        self.context.draining.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.drain_grace_s):
+                await self._submission.bulkhead.empty()
+        self._waiting.close()
+        await runner.cleanup()
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)

@@ -1,0 +1,76 @@
+"""Which intents are answered at this moment, kept from the views of `MODULES` and `ENGINES`."""
+
+from collections.abc import Mapping
+
+from pydantic import ValidationError
+
+from schemas.errors import UnknownIntent
+from schemas.registry import EngineAdvert, ModuleRecord
+
+_NAMED = 20
+
+
+class Catalogue:
+    """Intents by who answers them. An unreadable record answers nothing and disturbs nobody."""
+
+    def __init__(self) -> None:
+        self._modules: dict[str, ModuleRecord] = {}
+        self._engines: dict[str, EngineAdvert] = {}
+        self._known: frozenset[str] = frozenset()
+
+    def load(self, modules: Mapping[str, bytes], engines: Mapping[str, bytes]) -> None:
+        """Take over complete views."""
+        for key, value in modules.items():
+            self.module_changed(key, value)
+        for key, value in engines.items():
+            self.engine_changed(key, value)
+
+    def module_changed(self, key: str, value: bytes | None) -> None:
+        """A module was admitted, replaced or withdrawn."""
+        try:
+            self._modules.pop(key, None)
+            if value is not None:
+                self._modules[key] = ModuleRecord.model_validate_json(value)
+        except ValidationError:
+            pass
+        self._count()
+
+    def engine_changed(self, key: str, value: bytes | None) -> None:
+        """An executor instance came, told its free slots, or went."""
+        before = self._engines.pop(key, None)
+        try:
+            if value is not None:
+                self._engines[key] = EngineAdvert.model_validate_json(value)
+        except ValidationError:
+            pass
+        after = self._engines.get(key)
+        if before is None or after is None or before.intents != after.intents:
+            self._count()
+
+    def check(self, intent: str) -> None:
+        """Raise `UnknownIntent`, naming what is known, when nobody answers `intent`."""
+        if intent in self._known:
+            return
+        known = sorted(self._known)
+        named = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
+        raise UnknownIntent(f"nobody answers the intent {intent!r}: known are {named or 'none yet'}")
+
+    def listing(self) -> list[dict[str, object]]:
+        """Every intent with the modules and engines that answer it, sorted by name."""
+        return [self._row(intent) for intent in sorted(self._known)]
+
+    def _row(self, intent: str) -> dict[str, object]:
+        modules = [m for m in self._modules.values() if intent in m.intents]
+        engines = {e.engine for e in self._engines.values() if intent in e.intents}
+        return {
+            "intent": intent,
+            "engines": sorted(engines),
+            "modules": [
+                {"name": m.name, "version": m.version, "description": m.description, "input_schema": m.input_schema}
+                for m in sorted(modules, key=lambda m: m.name)
+            ],
+        }
+
+    def _count(self) -> None:
+        answerers: list[ModuleRecord | EngineAdvert] = [*self._modules.values(), *self._engines.values()]
+        self._known = frozenset(intent for answerer in answerers for intent in answerer.intents)

@@ -1,0 +1,154 @@
+"""From bytes and headers to typed values: pure, and the only place where a client's input is believed."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from edge.errors import BodyInvalid, FieldError
+from schemas.errors import Forbidden, InvalidRequest
+from schemas.ids import TaskId, TenantId, keyed_task_id, subject_token
+from schemas.task import TaskRequest
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+_BRACKET: Final = re.compile(rb"[\[\]{}]")
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+_WAIT: Final = re.compile(r"[0-9]{1,6}")
+
+
+def check_depth(body: bytes, max_depth: int) -> None:
+    """Raise `BodyInvalid` when objects and arrays nest deeper than `max_depth`; linear, and without recursion."""
+    if body.count(b"{") + body.count(b"[") <= max_depth:
+        return
+    depth = 0
+    for bracket in _BRACKET.finditer(_STRING.sub(b"", body)):
+        depth += 1 if bracket[0] in b"{[" else -1
+        if depth > max_depth:
+            raise _broken(f"the body nests deeper than {max_depth} levels: flatten it")
+
+
+def check_json(body: bytes) -> None:
+    """Raise `BodyInvalid` unless `body` is one JSON text (RFC 8259) without duplicate keys or infinite numbers."""
+    try:
+        json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
+    except BodyInvalid:
+        raise
+    except UnicodeDecodeError as error:
+        raise _broken(f"the body is not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise _broken(f"the body is not JSON: {error.msg} at line {error.lineno} column {error.colno}") from None
+    except (ValueError, RecursionError):
+        raise _broken("the body holds a number or a nesting that is too large") from None
+
+
+def read_request(body: bytes, max_depth: int) -> TaskRequest:
+    """The task a body asks for. Raises `BodyInvalid` with a JSON Pointer for each fault; types are never coerced."""
+    check_depth(body, max_depth)
+    check_json(body)
+    try:
+        return TaskRequest.model_validate_json(body, strict=True)
+    except ValidationError as error:
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise BodyInvalid("the body is not a task: see errors", [_fault(f) for f in faults]) from None
+
+
+def check_tenant(request: TaskRequest, tenant_id: TenantId) -> None:
+    """Raise `Forbidden` when the body speaks for a tenant that is not the credential's."""
+    if request.tenant_id is not None and request.tenant_id != tenant_id:
+        raise Forbidden("tenant_id is not the tenant of this API key: leave it out")
+
+
+def fingerprint(request: TaskRequest) -> str:
+    """SHA-256 over the canonical request: sorted keys, defaults filled in, without ids, which the task has anyway."""
+    content = request.model_dump(mode="json", exclude={"task_id", "tenant_id"})
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """Which task a submission means. `chosen` is None when the edge may mint any id."""
+
+    chosen: TaskId | None
+    keyed: bool
+
+
+def read_naming(headers: Mapping[str, str], request: TaskRequest, tenant_id: TenantId) -> Naming:
+    """The task named by `Idempotency-Key`, else by the body. Raises `InvalidRequest`."""
+    key = headers.get("Idempotency-Key")
+    if key is None:
+        return Naming(TaskId(request.task_id) if request.task_id else None, keyed=False)
+    if not _KEY.fullmatch(key):
+        raise InvalidRequest("Idempotency-Key must be 1 to 255 visible ASCII characters")
+    if request.task_id is not None:
+        raise InvalidRequest("Idempotency-Key and task_id both name the task: send one of them")
+    return Naming(keyed_task_id(tenant_id, key), keyed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """How long to wait, and what to say in `Preference-Applied` (None: the client preferred nothing)."""
+
+    wait_s: float
+    applied: str | None = None
+
+
+def read_prefer(values: list[str], default_s: float, max_s: float) -> Preference:
+    """RFC 7240: `respond-async` and `wait=N`, others are ignored. `InvalidRequest` for a `wait` that is no number."""
+    found: dict[str, str] = {}
+    for part in ",".join(values).split(","):
+        name, _, value = part.split(";")[0].partition("=")
+        found.setdefault(name.strip().lower(), value.strip().strip('"'))
+    if "wait" in found:
+        if not _WAIT.fullmatch(found["wait"]):
+            raise InvalidRequest(f"Prefer: wait={found['wait'][:40]!r} is not whole seconds: use wait=10")
+        wait_s = min(float(found["wait"]), max_s)
+        return Preference(wait_s, f"wait={wait_s:g}")
+    return Preference(0.0, "respond-async") if "respond-async" in found else Preference(default_s)
+
+
+def read_task_id(text: str) -> TaskId:
+    """A task id from a path. Raises `InvalidRequest`."""
+    return TaskId(subject_token(text))
+
+
+def read_event_id(text: str | None) -> int:
+    """`Last-Event-ID` as a log sequence, 0 without one. Raises `InvalidRequest`."""
+    if not text:
+        return 0
+    if not re.fullmatch(r"[0-9]{1,18}", text):
+        raise InvalidRequest(f"Last-Event-ID {text[:40]!r} is not the id of an event: resend the last `id:` you saw")
+    return int(text)
+
+
+def _fault(details: ErrorDetails) -> FieldError:
+    parts = (str(part).replace("~", "~0").replace("/", "~1") for part in details["loc"])
+    return FieldError("".join(f"/{part[:100]}" for part in parts), details["msg"])
+
+
+def _broken(message: str) -> BodyInvalid:
+    return BodyInvalid(message, [FieldError("", message)])
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _broken("an object of the body holds the same key twice: keep one")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise _broken(f"{name} is not JSON: use null or a number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise _broken(f"{text[:40]} is too large for a number")
+    return value

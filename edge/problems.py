@@ -1,0 +1,60 @@
+"""Every refusal as `application/problem+json` (RFC 9457)."""
+
+import json
+import math
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from edge.errors import BodyInvalid, CancelTooLate
+from schemas.errors import AionError
+
+CONTENT_TYPE = "application/problem+json"
+
+
+def problem(error: AionError, request_id: str) -> web.Response:
+    """The response for an error of AION's tree, with `Retry-After` wherever coming back can help."""
+    body = _members(error.code, error.http_status, error.message, request_id, retryable=error.retryable)
+    if isinstance(error, BodyInvalid):
+        body["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.errors]
+    if isinstance(error, CancelTooLate):
+        body["result"] = json.loads(error.result)
+    response = _response(error.http_status, body)
+    if error.http_status in (429, 503):
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 1)))
+    if error.http_status == 401:
+        response.headers["WWW-Authenticate"] = 'Bearer realm="aion"'
+    return response
+
+
+def http_problem(error: web.HTTPException, request_id: str) -> web.Response:
+    """The response for an error of the HTTP layer itself: no route, wrong method, body too large."""
+    code = HTTPStatus(error.status).name.lower()
+    known = {"request_entity_too_large": "payload_too_large", "content_too_large": "payload_too_large"}
+    detail = f"{error.reason}: see docs/http.md for the routes and their bounds"
+    response = _response(error.status, _members(known.get(code, code), error.status, detail, request_id))
+    if "Allow" in error.headers:
+        response.headers["Allow"] = error.headers["Allow"]
+    return response
+
+
+def internal_problem(request_id: str) -> web.Response:
+    """The response for a fault of ours: it says nothing but where to look."""
+    return _response(500, _members("internal", 500, "this is a fault of the server: its log names it", request_id))
+
+
+def _members(code: str, status: int, detail: str, request_id: str, *, retryable: bool = False) -> dict[str, Any]:
+    return {
+        "type": f"urn:aion:error:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "instance": request_id,
+        "code": code,
+        "retryable": retryable,
+    }
+
+
+def _response(status: int, body: dict[str, Any]) -> web.Response:
+    return web.Response(status=status, body=json.dumps(body).encode(), content_type=CONTENT_TYPE)

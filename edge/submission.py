@@ -1,0 +1,109 @@
+"""`POST /v1/tasks`: read, accept, wait."""
+
+import asyncio
+import json
+import os
+
+from aiohttp import web
+
+from actors.runtime import Context
+from edge.acceptance import Taken, Times, accept, accepted_event, meet
+from edge.bulkhead import Bulkhead
+from edge.catalogue import Catalogue
+from edge.intake import Naming, Preference, check_tenant, read_naming, read_prefer, read_request
+from edge.middleware import tenant_of
+from edge.reading import result_bytes
+from edge.settings import EdgeSettings
+from edge.trace import read_traceparent
+from edge.waiting import Waiter, Waiting
+from schemas.errors import BusDisconnected, InvalidRequest, PayloadTooLarge, Unavailable, UnknownIntent
+from schemas.events import Accepted, Ended
+from schemas.ids import TaskId, TenantId, uuid7
+from schemas.task import TaskRequest
+
+JSON = "application/json"
+
+
+class Submission:
+    """Takes tasks in: one instance serves all requests of an edge."""
+
+    def __init__(self, context: Context, settings: EdgeSettings, catalogue: Catalogue, waiting: Waiting) -> None:
+        self._context = context
+        self._settings = settings
+        self._catalogue = catalogue
+        self._waiting = waiting
+        self.bulkhead = Bulkhead("submissions", settings.max_waiting)
+
+    async def post(self, request: web.Request) -> web.Response:
+        """200 with the canonical result, or 202 with where to find it; both only after the append was confirmed."""
+        self._check_open()
+        with self.bulkhead.enter():
+            settings = self._settings
+            prefer = read_prefer(request.headers.getall("Prefer", []), settings.default_wait_s, settings.max_wait_s)
+            tenant_id = tenant_of(request)
+            task = read_request(await self._body(request), settings.max_depth)
+            check_tenant(task, tenant_id)
+            naming = read_naming(request.headers, task, tenant_id)
+            event = self._event(task, tenant_id, naming, request.headers.get("traceparent"))
+            with self._waiting.register(tenant_id, event.task_id) as waiter:
+                taken = await self._take(event, naming)
+                ended = await self._result(taken, waiter, prefer)
+        return answer(taken, ended, prefer)
+
+    def _check_open(self) -> None:
+        if self._context.draining.is_set():
+            raise Unavailable("this edge is draining: send the request again, another takes it", retry_after_s=1)
+        if not self._context.bus.connected:
+            raise BusDisconnected("the bus is away: nothing was accepted, send the request again", retry_after_s=2)
+
+    async def _body(self, request: web.Request) -> bytes:
+        if "Content-Type" in request.headers and request.content_type != JSON:
+            raise web.HTTPUnsupportedMediaType
+        if request.headers.get("Content-Encoding", "identity") != "identity":
+            raise web.HTTPUnsupportedMediaType
+        limit = self._settings.max_body_bytes
+        if (request.content_length or 0) > limit:
+            raise PayloadTooLarge(f"the body has {request.content_length} bytes: {limit} are the limit")
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                return await request.read()
+        except TimeoutError:
+            raise InvalidRequest(f"the body was not complete after {self._settings.body_timeout_s:g} s") from None
+
+    def _event(self, task: TaskRequest, tenant_id: TenantId, naming: Naming, traceparent: str | None) -> Accepted:
+        now_ms = self._context.now_ms()
+        times = Times(now_ms, self._settings.default_timeout_s, self._settings.max_timeout_s)
+        task_id = naming.chosen or TaskId(uuid7(now_ms))
+        trace = read_traceparent(traceparent, os.urandom(24))
+        return accepted_event(task, tenant_id, task_id, self._context.new_event_id(), trace, times)
+
+    async def _take(self, event: Accepted, naming: Naming) -> Taken:
+        """A replay is answered even when nobody answers its intent any more."""
+        log, within_s = self._context.bus.log, self._settings.accept_timeout_s
+        try:
+            self._catalogue.check(event.brief.intent)
+        except UnknownIntent:
+            taken = await meet(log, event, keyed=naming.keyed, within_s=within_s) if naming.chosen else None
+            if taken is None:
+                raise
+            return taken
+        return await accept(log, event, keyed=naming.keyed, within_s=within_s)
+
+    async def _result(self, taken: Taken, waiter: Waiter, prefer: Preference) -> Ended | None:
+        if taken.ended is not None or prefer.wait_s <= 0:
+            return taken.ended
+        return await waiter.wait(prefer.wait_s)
+
+
+def answer(taken: Taken, ended: Ended | None, prefer: Preference) -> web.Response:
+    """The response for a task that is AION's."""
+    url = f"/v1/tasks/{taken.task_id}"
+    headers = {"Location": url}
+    if taken.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    if prefer.applied is not None:
+        headers["Preference-Applied"] = prefer.applied
+    if ended is not None:
+        return web.Response(body=result_bytes(ended), content_type=JSON, headers=headers)
+    body = json.dumps({"task_id": taken.task_id, "status_url": url}).encode()
+    return web.Response(status=202, body=body, content_type=JSON, headers=headers)

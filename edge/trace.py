@@ -1,0 +1,23 @@
+"""Request ids and the W3C trace context (Trace Context level 1, section 3.2)."""
+
+import re
+from typing import Final
+
+from schemas.ids import uuid7
+
+_TRACEPARENT: Final = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?")
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
+
+
+def read_traceparent(text: str | None, random_bytes: bytes) -> str:
+    """The client's trace context if it is valid, else a fresh, unsampled one from 24 random bytes."""
+    found = _TRACEPARENT.fullmatch(text) if text and len(text) <= 128 else None
+    if text and found and (found[1] is None or not text.startswith("00")):
+        return text
+    value = random_bytes[:24].hex()
+    return f"00-{value[:32]}-{value[32:]}-00"
+
+
+def read_request_id(text: str | None, now_ms: int) -> str:
+    """The client's `X-Request-Id` when it is harmless to repeat, else a fresh one."""
+    return text if text and _REQUEST_ID.fullmatch(text) else uuid7(now_ms)

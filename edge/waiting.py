@@ -1,0 +1,121 @@
+"""Requests that wait for a task's end: one live subscription for all, and a safety net under it."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+from structlog.typing import FilteringBoundLogger
+
+from bus.port import Bus
+from schemas.errors import AionError
+from schemas.events import Ended, log_event_adapter
+from schemas.ids import TaskId, TenantId
+
+Key: TypeAlias = tuple[TenantId, TaskId]
+TICK_S = 1.0
+CHECKS_AT_ONCE = 16
+BACKOFF = 2.0
+
+
+class Waiter:
+    """One request's wait. Register it before the append, so that no end can pass unseen."""
+
+    def __init__(self, due_s: float, recheck_s: float) -> None:
+        self.due_s = due_s
+        self.recheck_s = recheck_s
+        self.future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+
+    async def wait(self, timeout_s: float) -> Ended | None:
+        """The terminal event, None when it did not come in time or the edge drains."""
+        done, _ = await asyncio.wait({self.future}, timeout=timeout_s)
+        data = self.future.result() if done else None
+        event = log_event_adapter.validate_json(data) if data else None
+        return event if isinstance(event, Ended) else None
+
+    def give(self, data: bytes | None) -> None:
+        """Hand over the end; only the first counts."""
+        if not self.future.done():
+            self.future.set_result(data)
+
+
+class Waiting:
+    """All waiters of one edge by task."""
+
+    def __init__(self, bus: Bus, log: FilteringBoundLogger, clock: Callable[[], float], recheck_s: float) -> None:
+        self._bus = bus
+        self._log = log
+        self._clock = clock
+        self._recheck_s = recheck_s
+        self._waiters: dict[Key, set[Waiter]] = {}
+        self._was_connected = True
+        self.closed = False
+        self.rescued = 0
+        """Ends that the live feed missed and the safety net found."""
+
+    @contextmanager
+    def register(self, tenant_id: TenantId, task_id: TaskId) -> Iterator[Waiter]:
+        """A waiter for the task, forgotten on leaving."""
+        waiter = Waiter(self._clock() + self._recheck_s, self._recheck_s)
+        if self.closed:
+            waiter.give(None)
+        key = (tenant_id, task_id)
+        self._waiters.setdefault(key, set()).add(waiter)
+        try:
+            yield waiter
+        finally:
+            waiters = self._waiters.get(key, set())
+            waiters.discard(waiter)
+            if not waiters:
+                self._waiters.pop(key, None)
+
+    def ended(self, subject: str, _sequence: int, data: bytes) -> None:
+        """The live feed's callback: `aion.live.ended.<outcome>.<tenant>.<task_id>`."""
+        tenant_id, _, task_id = subject.rpartition(".")
+        self._give((TenantId(tenant_id.rpartition(".")[2]), TaskId(task_id)), data)
+
+    async def watch(self) -> None:
+        """The safety net: looks into the log for tasks waited for long, and for all after a reconnect."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            await self.recheck()
+
+    async def recheck(self) -> None:
+        """One look at every task that is due, a few at a time."""
+        connected = self._bus.connected
+        reconnected, self._was_connected = connected and not self._was_connected, connected
+        if not connected:
+            return
+        keys = [key for key, waiters in self._waiters.items() if reconnected or self._due(waiters)]
+        for start in range(0, len(keys), CHECKS_AT_ONCE):
+            async with asyncio.TaskGroup() as group:
+                for key in keys[start : start + CHECKS_AT_ONCE]:
+                    group.create_task(self._check(key))
+
+    def close(self) -> None:
+        """Answer every waiter, now and from now on, with "not yet"."""
+        self.closed = True
+        for key in list(self._waiters):
+            self._give(key, None)
+
+    def _due(self, waiters: set[Waiter]) -> bool:
+        now = self._clock()
+        due = [waiter for waiter in waiters if waiter.due_s <= now]
+        for waiter in due:
+            waiter.recheck_s *= BACKOFF
+            waiter.due_s = now + waiter.recheck_s
+        return bool(due)
+
+    async def _check(self, key: Key) -> None:
+        try:
+            entry = await self._bus.log.last(*key)
+        except AionError as error:
+            self._log.warning("edge.recheck_failed", task_id=key[1], code=error.code)
+            return
+        if entry is not None and entry.subject.split(".")[2] == "ended" and self._waiters.get(key):
+            self.rescued += 1
+            self._give(key, entry.data)
+
+    def _give(self, key: Key, data: bytes | None) -> None:
+        for waiter in self._waiters.get(key, ()):
+            waiter.give(data)
