@@ -1,9 +1,10 @@
 """Where a projection is, and whether that still fits the log: plain decisions, no I/O."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from pydantic_core import from_json
 
 from bus.port import Entry, LogInfo
 from schemas.errors import ProjectionHalted
@@ -30,7 +31,7 @@ class Batch:
 def event_id_of(entry: Entry) -> str:
     """The event's own id, or `sha256:` and a digest of its bytes when it has none."""
     try:
-        event_id = json.loads(entry.data)["event_id"]
+        event_id = from_json(entry.data)["event_id"]
     except (ValueError, KeyError, TypeError):
         event_id = None
     if isinstance(event_id, str) and event_id:

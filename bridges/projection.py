@@ -147,7 +147,9 @@ class Projection:
                 failed_in_a_row = 0 if self._figures.writes > writes else failed_in_a_row + 1
                 self._figures.failures += 1
                 self._figures.waiting = f"the sink: {type(error).__name__}"
-                self._context.log.warning("projection_restarts", projection=self.name, exc_info=error)
+                self._context.log.warning(
+                    "projection_restarts", projection=self.name, error=f"{type(error).__name__}: {error}"[:500]
+                )
                 await self._pause(failed_in_a_row)
 
     async def _pause(self, failed_in_a_row: int) -> None:

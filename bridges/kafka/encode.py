@@ -12,6 +12,7 @@ from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from bridges.kafka import topics
 from bridges.position import event_id_of
@@ -58,7 +59,7 @@ class Encoder:
     def _records(self, entry: Entry) -> Iterator[Record]:
         if len(entry.data) + _HEADERS_BYTES > self._record_bytes:
             raise ValueError(f"{len(entry.data)} bytes is over record_bytes {self._record_bytes}")
-        body: dict[str, Any] = json.loads(entry.data)
+        body: dict[str, Any] = from_json(entry.data)
         match entry.subject.split("."):
             case ["aion", "task", event, _, tenant, task] if event in _TASK_EVENTS and body["event"] == event:
                 yield self._record(entry, body, topics.EVENTS, task, f"io.aion.task.{event}.v1", f"{tenant}/{task}")

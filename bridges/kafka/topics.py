@@ -49,6 +49,11 @@ def mandatory(settings: KafkaSettings) -> tuple[Topic, ...]:
     )
 
 
+def partitions_of(topic: str, settings: KafkaSettings) -> int:
+    """How many partitions one of the topics above has."""
+    return 1 if topic in (DEAD_LETTERS, OFFSETS) else settings.partitions
+
+
 async def ensure_topics(settings: KafkaSettings) -> None:
     """Create what is absent, check what is there.
 

@@ -1,0 +1,166 @@
+"""Proof for a window: both logs read again, and compared event by event.
+
+The checker knows nothing of the bridge: it takes the log from the bus and the records as a `read_committed`
+consumer gets them.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from aiokafka import ConsumerRecord, TopicPartition
+
+from bridges.kafka import topics
+from bridges.kafka.readback import consumer, read_to_end
+from bridges.kafka.settings import KafkaSettings
+from bus.port import Bus, Entry
+from bus.subjects import LOG_STREAM
+from schemas.errors import NotFound, Unavailable
+
+EXAMPLES: Final = 10
+PRIMARY: Final = (topics.EVENTS, topics.AUDIT, topics.DEAD_LETTERS)
+_READ_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class VerifyReport:
+    """What was compared, and what is wrong: each fault counted, the first ten told."""
+
+    first: int
+    last: int
+    events: int = 0
+    records: int = 0
+    usage_records: int = 0
+    faults: Counter[str] = field(default_factory=Counter)
+    examples: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Every event exactly once, with its bytes, in order per key."""
+        return not self.faults
+
+    def fault(self, kind: str, example: str) -> None:
+        """Count one, and tell it when it is among the first."""
+        self.faults[kind] += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(f"{kind}: {example}")
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A record of the window, as a consumer saw it."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes
+    sequence: int
+    digest: bytes
+
+    @property
+    def place(self) -> str:
+        """Where it is, for a report."""
+        return f"{self.topic}[{self.partition}]@{self.offset} (event {self.sequence})"
+
+
+async def verify(bus: Bus, settings: KafkaSettings, first: int, last: int) -> VerifyReport:
+    """Compare events `first` to `last`, both included, which must still be in the log.
+
+    Raises `NotFound` when the log does not hold the window, `Unavailable` when it stops answering.
+    """
+    report = VerifyReport(first, last)
+    expected = await _expected(bus, first, last)
+    compare(report, expected, await _seen(settings, first, last))
+    return report
+
+
+def compare(report: VerifyReport, expected: dict[int, tuple[bytes, bool]], seen: Iterable[Seen]) -> None:
+    """Judge `seen`, each partition in order of its offsets, against (digest, ended) per sequence."""
+    primary: Counter[int] = Counter()
+    usage: Counter[int] = Counter()
+    homes: dict[tuple[str, bytes], int] = {}
+    newest: dict[tuple[str, bytes], int] = {}
+    for record in seen:
+        counts = usage if record.topic == topics.USAGE else primary
+        counts[record.sequence] += 1
+        if counts[record.sequence] > 1:
+            report.fault("duplicate", record.place)
+        elif record.sequence <= newest.get((record.topic, record.key), 0):
+            report.fault("out_of_order", record.place)
+        if homes.setdefault((record.topic, record.key), record.partition) != record.partition:
+            report.fault("key_in_two_partitions", record.place)
+        newest[record.topic, record.key] = max(record.sequence, newest.get((record.topic, record.key), 0))
+        _check_content(report, record, expected)
+    _check_counts(report, expected, primary, usage)
+    report.events, report.records, report.usage_records = len(expected), primary.total(), usage.total()
+
+
+def _check_content(report: VerifyReport, record: Seen, expected: dict[int, tuple[bytes, bool]]) -> None:
+    wanted = expected.get(record.sequence)
+    if wanted is None:
+        report.fault("unknown", record.place)
+    elif record.topic in (topics.EVENTS, topics.AUDIT) and record.digest != wanted[0]:
+        report.fault("altered", record.place)
+
+
+def _check_counts(
+    report: VerifyReport, expected: dict[int, tuple[bytes, bool]], primary: Counter[int], usage: Counter[int]
+) -> None:
+    for sequence, (_, ended) in expected.items():
+        if not primary[sequence]:
+            report.fault("missing", f"event {sequence}")
+        if ended and not usage[sequence]:
+            report.fault("usage_missing", f"event {sequence}")
+        if usage[sequence] and not ended:
+            report.fault("usage_unasked", f"event {sequence}")
+
+
+async def _expected(bus: Bus, first: int, last: int) -> dict[int, tuple[bytes, bool]]:
+    info = await bus.log.info()
+    if not info.first <= first <= last <= info.last:
+        raise NotFound(f"the log holds {info.first} to {info.last}, not all of {first} to {last}: take a window inside")
+    expected: dict[int, tuple[bytes, bool]] = {}
+    async with bus.log.read(first - 1) as reader:
+        while len(expected) <= last - first:
+            entries = await reader.next(_READ_S)
+            if not entries:
+                raise Unavailable(f"the log sent nothing for {_READ_S} s after {len(expected)} events")
+            expected.update((entry.sequence, _fact(entry)) for entry in entries if first <= entry.sequence <= last)
+            if entries[-1].sequence >= last:
+                break
+    return expected
+
+
+def _fact(entry: Entry) -> tuple[bytes, bool]:
+    return _digest(entry.data), entry.subject.startswith("aion.task.ended.")
+
+
+async def _seen(settings: KafkaSettings, first: int, last: int) -> list[Seen]:
+    prefix = settings.prefix
+    partitions = [
+        TopicPartition(prefix + topic, number)
+        for topic in (*PRIMARY, topics.USAGE)
+        for number in range(topics.partitions_of(topic, settings))
+    ]
+    seen: list[Seen] = []
+    async with consumer(settings, partitions) as reader:
+        async for records in read_to_end(reader, partitions, step_timeout_s=settings.step_timeout_s):
+            seen += [one for record in records if (one := _of_window(record, prefix, first, last)) is not None]
+    return sorted(seen, key=lambda record: (record.topic, record.partition, record.offset))
+
+
+def _of_window(record: ConsumerRecord, prefix: str, first: int, last: int) -> Seen | None:
+    headers = dict(record.headers)
+    if headers.get("aion_stream") != LOG_STREAM.encode():
+        return None
+    sequence = int(headers.get("aion_seq", b"0"))
+    if not first <= sequence <= last:
+        return None
+    topic = record.topic.removeprefix(prefix)
+    return Seen(topic, record.partition, record.offset, record.key or b"", sequence, _digest(record.value or b""))
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()

@@ -1,0 +1,121 @@
+"""Entries as CloudEvents in Kafka's binary mode."""
+
+import json
+import random
+from typing import Any
+
+import pytest
+from aiokafka.partitioner import murmur2 as reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bridges.kafka import topics
+from bridges.kafka.encode import Encoder
+from bridges.kafka.partition import murmur2, partition_of
+from bridges.kafka.settings import KafkaSettings
+from bridges.kafka.sink import decode_position
+from bridges.position import event_id_of
+from bus.port import Entry
+from schemas.errors import Misconfigured
+
+ENCODER = Encoder("LOG", record_bytes=100_000)
+
+
+@given(st.binary(max_size=80))
+def test_the_hash_is_the_java_clients(data: bytes) -> None:
+    assert murmur2(data) == reference(data) & 0xFFFFFFFF
+
+
+def test_the_hash_matches_vectors_of_kafkas_own_test() -> None:
+    """`UtilsTest.testMurmur2` of Apache Kafka, signed there."""
+    vectors = {b"21": -973932308, b"foobar": -790332482, b"a-little-bit-long-string": -985981536}
+    for data, wanted in vectors.items():
+        assert murmur2(data) == wanted & 0xFFFFFFFF
+
+
+def test_keys_spread_over_all_partitions() -> None:
+    rng = random.Random(3)
+    assert {partition_of(rng.randbytes(16).hex().encode(), 6) for _ in range(200)} == set(range(6))
+
+
+def test_a_task_event_is_a_cloudevent_with_its_own_bytes(story: Any) -> None:
+    event = story.accepted("t1").model_copy(update={"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"})
+    entry = story.entry(7, event)
+    (record,) = ENCODER.encode(entry)
+    assert (record.topic, record.key, record.value) == (topics.EVENTS, b"t1", entry.data)
+    assert record.at_ms == entry.at_ns // 1_000_000
+    assert dict(record.headers) == {
+        "ce_specversion": b"1.0",
+        "ce_id": event.event_id.encode(),
+        "ce_source": b"/aion/LOG",
+        "ce_type": b"io.aion.task.accepted.v1",
+        "ce_subject": b"acme/t1",
+        "ce_time": b"2023-11-14T22:13:20.007Z",
+        "content-type": b"application/json",
+        "aion_stream": b"LOG",
+        "aion_seq": b"7",
+        "traceparent": event.traceparent.encode(),
+    }
+
+
+def test_an_end_is_also_a_usage_record_in_whole_nanodollars(story: Any) -> None:
+    entry = story.entry(9, story.ended("t1", cost_nanousd=123_456_789_012))
+    event, usage = ENCODER.encode(entry)
+    assert dict(event.headers)["ce_type"] == b"io.aion.task.ended.v1"
+    assert (usage.topic, usage.key) == (topics.USAGE, b"t1")
+    value = json.loads(usage.value)
+    assert value["cost_nanousd"] == 123_456_789_012
+    assert isinstance(value["cost_nanousd"], int)
+    assert (value["tenant_id"], value["task_id"], value["tokens"]) == ("acme", "t1", 7)
+    assert dict(usage.headers)["ce_id"] != dict(event.headers)["ce_id"]
+
+
+def test_an_audit_event_is_keyed_by_its_tenant(story: Any) -> None:
+    (record,) = ENCODER.encode(story.entry(3, story.audit()))
+    assert (record.topic, record.key) == (topics.AUDIT, b"acme")
+    assert dict(record.headers)["ce_type"] == b"io.aion.audit.login.v1"
+
+
+TASK = "aion.task.accepted.normal.acme.t1"
+
+
+@pytest.mark.parametrize(
+    ("subject", "data"),
+    [
+        (TASK, b"not json"),
+        (TASK, b"[]"),
+        (TASK, b"\xff\xfe"),
+        (TASK, b'{"event":"accepted"}'),
+        (TASK, b'{"event":"accepted","event_id":7}'),
+        (TASK, b'{"event":"routed","event_id":"e"}'),
+        (TASK, b'{"event":"accepted","event_id":"' + b"x" * 100_000 + b'"}'),
+        ("aion.task.ended.completed.acme.t1", b'{"event":"ended","event_id":"e"}'),
+        ("aion.task.invented.normal.acme.t1", b'{"event":"invented","event_id":"e"}'),
+        ("aion.other", b'{"event":"accepted","event_id":"e"}'),
+        (TASK, b'{"event":"accepted","event_id":"\\ud800"}'),
+        (TASK, b"[" * 60_000),
+    ],
+)
+def test_what_cannot_be_encoded_becomes_one_dead_letter_that_says_why(subject: str, data: bytes) -> None:
+    (record,) = ENCODER.encode(Entry(5, 1_700_000_000_000_000_000, subject, data))
+    headers = dict(record.headers)
+    assert (record.topic, record.key) == (topics.DEAD_LETTERS, b"5")
+    assert record.value == data[: len(record.value)]
+    assert headers["aion_reason"]
+    assert headers["aion_seq"] == b"5"
+
+
+def test_an_event_without_an_id_is_told_by_its_bytes() -> None:
+    one, other = (event_id_of(Entry(1, 0, TASK, data)) for data in (b"x", b"y"))
+    assert one.startswith("sha256:")
+    assert one != other
+
+
+def test_a_foreign_position_record_is_refused() -> None:
+    with pytest.raises(Misconfigured, match="not one of ours"):
+        decode_position(b'{"offset": 3}')
+
+
+def test_timeouts_that_do_not_nest_are_refused() -> None:
+    with pytest.raises(ValueError, match="must hold"):
+        KafkaSettings(step_timeout_s=11)
