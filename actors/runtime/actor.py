@@ -69,6 +69,8 @@ class Actor:
     name: ClassVar[str]
     description: ClassVar[str] = ""
     settings_type: ClassVar[type[BaseModel]] = NoSettings
+    section: ClassVar[str | None] = None
+    """Where its settings stand (`AION_<SECTION>__<FIELD>`); None: under the actor's name."""
 
     def __init__(self, context: Context, settings: Any) -> None:
         self.context = context

@@ -1,0 +1,103 @@
+"""Any set of actors in one process: opened together, drained together, closed in the reverse order."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from random import SystemRandom
+
+from pydantic import BaseModel
+from structlog.typing import FilteringBoundLogger
+
+from actors.runtime.actor import Actor, Context
+from actors.runtime.drain import Reason
+from actors.runtime.host import Host
+from actors.runtime.settings import Settings
+from bus.port import Bus
+
+ActorType = type[Actor]
+BusOpener = Callable[[], AbstractAsyncContextManager[Bus]]
+"""Opens the process's one connection; leaving it flushes and closes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """The actors of a process, each with its settings already read."""
+
+    members: Sequence[tuple[ActorType, BaseModel]]
+
+
+def load_cast(types: Sequence[ActorType], settings: Settings) -> Cast:
+    """Read every actor's section. Raises `Misconfigured` before anything was opened."""
+    return Cast([(cls, settings.load(section_of(cls), cls.settings_type)) for cls in types])
+
+
+def section_of(cls: ActorType) -> str:
+    """The section of settings that an actor reads."""
+    return cls.section or cls.name
+
+
+def installed_version() -> str:
+    """AION's version, 0.0.0 when it runs from a tree that was never installed."""
+    try:
+        return version("aion")
+    except PackageNotFoundError:
+        return "0.0.0"
+
+
+class Supervisor:
+    """Runs a cast over one bus until every actor has drained.
+
+    One actor that fails drains all: the process ends non-zero and whoever started it starts it again. One that
+    is drained by signal (`aion.ctl.drain.<actor>`) leaves alone; the others go on.
+    """
+
+    def __init__(self, cast: Cast, open_bus: BusOpener, log: FilteringBoundLogger, *, grace_s: float = 20.0) -> None:
+        self._cast = cast
+        self._open_bus = open_bus
+        self._log = log
+        self._grace_s = grace_s
+        self._hosts: list[Host] = []
+        self._asked: Reason | None = None
+
+    async def run(self) -> int:
+        """The exit code: 0 drained on request, 1 an actor failed, 75 the bus is gone for good."""
+        async with self._open_bus() as bus:
+            self._hosts = [self._host(bus, cls, settings) for cls, settings in self._cast.members]
+            if self._asked is not None:
+                self.drain(self._asked)
+            async with asyncio.TaskGroup() as group:
+                watch = group.create_task(self._watch(bus))
+                async with asyncio.TaskGroup() as living:
+                    for host in self._hosts:
+                        living.create_task(host.run())
+                watch.cancel()
+        return max((host.exit_code for host in self._hosts), default=0)
+
+    def drain(self, reason: Reason = Reason.SIGNAL) -> None:
+        """Drain every actor; before the bus is open it is remembered."""
+        self._asked = self._asked or reason
+        for host in self._hosts:
+            host.drain(reason)
+
+    def status(self) -> Mapping[str, Mapping[str, object]]:
+        """Each actor's figures, by name."""
+        return {host.actor.name: host.status() for host in self._hosts}
+
+    def _host(self, bus: Bus, cls: ActorType, settings: BaseModel) -> Host:
+        rng = SystemRandom()
+        instance = rng.randbytes(8).hex()
+        log = self._log.bind(actor=cls.name, instance=instance)
+        context = Context(bus, instance, log, _now_ms, rng)
+        return Host(cls(context, settings), installed_version(), self._grace_s, lambda: self.drain(Reason.FAILED))
+
+    async def _watch(self, bus: Bus) -> None:
+        await bus.closed()
+        self._log.error("bus_gone", exit_code=75)
+        self.drain(Reason.BUS_GONE)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
