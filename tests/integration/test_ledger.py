@@ -1,0 +1,298 @@
+"""The ledger over a real PostgreSQL."""
+
+import asyncio
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+import structlog
+
+from actors.runtime.actor import Context
+from bridges.ledger import migrate as migrating
+from bridges.ledger.actor import Ledger
+from bridges.ledger.connect import writing_connection
+from bridges.ledger.migrate import Migration, migrate, migrations
+from bridges.ledger.settings import LedgerSettings
+from bridges.ledger.sink import open_ledger_sink
+from bridges.position import Batch, Position, check_batch
+from bus.memory import MemoryBus, MemoryServer
+from bus.port import Entry, Service
+from bus.questions import LEDGER_GET, LEDGER_LIST
+from schemas.errors import Conflict, InvalidRequest, Misconfigured, NotFound, ProjectionHalted, Unavailable
+from schemas.events import Accepted, AuditEvent, Brief, Ended, Outcome, Routed, canonical_result
+from schemas.ids import EventId, TaskId, TenantId
+from schemas.ledger import LedgerGet, LedgerList
+from schemas.result import Engine, Usage
+from schemas.task import Priority, Privacy
+
+NOW_MS = 1_700_000_000_000
+DECISION = Engine(route="api", chosen_by="ai-router", reason="cheapest")
+
+
+@pytest.fixture
+async def settings(postgres_url: str) -> AsyncIterator[LedgerSettings]:
+    """A database of this test's own."""
+    name = f"ledger_{uuid.uuid4().hex[:12]}"
+    admin = await asyncpg.connect(postgres_url)
+    await admin.execute(f"CREATE DATABASE {name}")
+    try:
+        yield LedgerSettings(url=f"{postgres_url.rsplit('/', 1)[0]}/{name}", batch_events=64, linger_ms=0)
+    finally:
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()
+
+
+def head(task_id: str, tenant_id: str) -> dict[str, Any]:
+    event_id = EventId(uuid.uuid4().hex)
+    return {"event_id": event_id, "tenant_id": TenantId(tenant_id), "task_id": TaskId(task_id), "at_ms": NOW_MS}
+
+
+async def live_one(bus: MemoryBus, task_id: str, cost_nanousd: int, *, tenant: str = "acme", at_ms: int = 0) -> Ended:
+    """A task from its acceptance to its end."""
+    brief = Brief(
+        intent="summarize",
+        priority=Priority.NORMAL,
+        privacy=Privacy.ALLOW_API,
+        accepted_at_ms=NOW_MS + at_ms,
+        deadline_ms=NOW_MS + 60_000,
+    )
+    accepted = Accepted(**head(task_id, tenant), brief=brief, params={"text": "ü"}, fingerprint="f" * 64)
+    routed = Routed(**head(task_id, tenant), brief=brief, params={}, engine="openai", decision=DECISION)
+    usage = Usage(latency_ms=5, tokens=3, cost_nanousd=cost_nanousd)
+    more = {"intent": "summarize", "engine": DECISION, "engine_name": "openai", "usage": usage}
+    ended = Ended(**head(task_id, tenant), outcome=Outcome.COMPLETED, result={"b": 1, "a": "ü\0"}, **more)
+    after = await bus.log.append(accepted, after=0)
+    after = await bus.log.append(routed, after=after)
+    await bus.log.append(ended, after=after)
+    return ended
+
+
+class Running:
+    """A ledger at work, with a bus to ask it over."""
+
+    def __init__(self, server: MemoryServer, settings: LedgerSettings) -> None:
+        self.bus = MemoryBus(server)
+        context = Context(self.bus, "one", structlog.get_logger(), lambda: NOW_MS, random.Random(1))
+        self.actor = Ledger(context, settings)
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator["Running"]:
+        async with self.actor.lifespan(), self.bus.rpc.serve(Service("ledger", "1", "one"), self.actor.answers()):
+            running = asyncio.create_task(self.actor.run())
+            try:
+                yield self
+            finally:
+                self.actor.context.draining.set()
+                await running
+
+    async def reach(self, sequence: int) -> None:
+        await until(lambda: int(str(self.actor.status()["sequence"])) >= sequence)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110 - a database's progress
+            await asyncio.sleep(0.01)
+
+
+async def fetch(settings: LedgerSettings, sql: str) -> list[asyncpg.Record]:
+    async with writing_connection(settings) as connection:
+        return await connection.fetch(sql)
+
+
+async def entries_of(bus: MemoryBus) -> list[Entry]:
+    async with bus.log.read(0, batch=10_000) as reader:
+        return list(await reader.next(1.0))
+
+
+def batch(entries: list[Entry], after: Position | None) -> Batch:
+    made = check_batch("ledger", after, entries, created="c")
+    assert made is not None
+    return made
+
+
+async def test_every_cent_of_the_log_is_in_the_ledger(settings: LedgerSettings) -> None:
+    server, rng = MemoryServer(), random.Random(5)
+    bus = MemoryBus(server)
+    costs = [rng.randrange(0, 3_000_000_000) for _ in range(200)]
+    for number, cost in enumerate(costs):
+        await live_one(bus, f"t{number}", cost, tenant=f"tenant{number % 3}")
+    async with Running(server, settings).serving() as ledger:
+        await ledger.reach(600)
+    billed = await fetch(
+        settings, "SELECT tenant_id, sum(cost_nanousd) AS sum, count(*) AS n FROM usage_billing GROUP BY 1"
+    )
+    assert {row["tenant_id"]: int(row["sum"]) for row in billed} == {
+        f"tenant{number}": sum(costs[number::3]) for number in range(3)
+    }
+    assert sum(row["n"] for row in billed) == 200
+    tasks = await fetch(settings, "SELECT state, attempts, count(*) AS n FROM tasks GROUP BY 1, 2")
+    assert [tuple(row.values()) for row in tasks] == [("ended", 1, 200)]
+
+
+async def test_it_answers_for_the_task_and_its_tenant_alone(settings: LedgerSettings) -> None:
+    server = MemoryServer()
+    ended = await live_one(MemoryBus(server), "t1", 42)
+    async with Running(server, settings).serving() as ledger:
+        await ledger.reach(3)
+        found = await ledger.bus.rpc.ask(LEDGER_GET, LedgerGet(tenant_id="acme", task_id="t1"))
+        assert found.result == canonical_result(ended)
+        assert (found.cost_nanousd, found.state, found.accepted_at_ms) == (42, "ended", NOW_MS)
+        for tenant, task in (("other", "t1"), ("acme", "t2")):
+            with pytest.raises(NotFound):
+                await ledger.bus.rpc.ask(LEDGER_GET, LedgerGet(tenant_id=tenant, task_id=task))
+        assert (await ledger.bus.rpc.ask(LEDGER_LIST, LedgerList(tenant_id="other"))).tasks == ()
+
+
+async def test_the_stored_result_has_the_very_bytes_of_the_canonical_one(settings: LedgerSettings) -> None:
+    server = MemoryServer()
+    ended = await live_one(MemoryBus(server), "t1", 42)
+    async with Running(server, settings).serving() as ledger:
+        await ledger.reach(3)
+    (row,) = await fetch(settings, "SELECT result FROM tasks")
+    assert row["result"] == canonical_result(ended).model_dump_json()
+
+
+async def test_pages_cover_everything_once_newest_first_also_among_equal_times(settings: LedgerSettings) -> None:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    for number in range(25):
+        await live_one(bus, f"t{number:02}", 1, at_ms=number // 4)
+    seen: list[str] = []
+    async with Running(server, settings).serving() as ledger:
+        await ledger.reach(75)
+        before: str | None = None
+        while True:
+            page = await ledger.bus.rpc.ask(LEDGER_LIST, LedgerList(tenant_id="acme", limit=7, before=before))
+            seen += [task.task_id for task in page.tasks]
+            before = page.next
+            if before is None:
+                break
+        with pytest.raises(InvalidRequest):
+            await ledger.bus.rpc.ask(LEDGER_LIST, LedgerList(tenant_id="acme", before="forged"))
+    assert seen == [f"t{number:02}" for number in reversed(range(25))]
+
+
+async def test_a_crash_between_commit_and_its_answer_repeats_nothing(settings: LedgerSettings) -> None:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    await live_one(bus, "t1", 10)
+    entries = await entries_of(bus)
+    async with open_ledger_sink(settings) as sink:
+        await sink.write(batch(entries[:2], None))
+    async with open_ledger_sink(settings) as sink:  # the answer was lost: a new life asks
+        at = await sink.position()
+        assert at is not None
+        assert at.sequence == 2
+        await sink.write(batch(entries, at))
+        with pytest.raises(Conflict):
+            await sink.write(batch(entries, at))
+    (bill,) = await fetch(settings, "SELECT cost_nanousd FROM usage_billing")
+    (task,) = await fetch(settings, "SELECT cost_nanousd, attempts, state FROM tasks")
+    assert (bill["cost_nanousd"], tuple(task.values())) == (10, (10, 1, "ended"))
+
+
+async def test_a_write_that_fails_in_the_middle_leaves_nothing(settings: LedgerSettings) -> None:
+    bus = MemoryBus(MemoryServer())
+    await live_one(bus, "t1", 10)
+    entries = await entries_of(bus)
+    async with open_ledger_sink(settings) as sink:
+        pass
+    async with writing_connection(settings) as connection:
+        await connection.execute("ALTER TABLE usage_billing ADD CONSTRAINT refuse CHECK (cost_nanousd <> 10)")
+    with pytest.raises(asyncpg.CheckViolationError):
+        async with open_ledger_sink(settings) as sink:
+            await sink.write(batch(entries, None))
+    async with open_ledger_sink(settings) as sink:
+        assert await sink.position() is None
+    assert await fetch(settings, "SELECT 1 FROM tasks") == []
+
+
+async def test_two_ledgers_at_once_write_each_event_once(settings: LedgerSettings) -> None:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    async with Running(server, settings).serving() as one, Running(server, settings).serving() as other:
+        for number in range(300):
+            await live_one(bus, f"t{number}", number)
+            await asyncio.sleep(0.001)
+        await until(lambda: max(int(str(it.actor.status()["sequence"])) for it in (one, other)) >= 900)
+        fights = sum(int(str(it.actor.status()["failures"])) for it in (one, other))
+    (row,) = await fetch(settings, "SELECT count(*) AS n, sum(attempts) AS a, sum(cost_nanousd) AS c FROM tasks")
+    assert (row["n"], row["a"], int(row["c"])) == (300, 300, sum(range(300)))
+    assert fights > 0, "the two never met: the test showed nothing"
+
+
+async def test_a_killed_connection_is_replaced_and_nothing_is_lost(settings: LedgerSettings) -> None:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    async with Running(server, settings).serving() as ledger:
+        for number in range(100):
+            await live_one(bus, f"t{number}", 1)
+            if number % 25 == 10:
+                await ledger.reach(3)
+                async with writing_connection(settings) as killer:
+                    await killer.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                        " WHERE application_name = 'aion-ledger' AND pid <> pg_backend_pid()"
+                        " AND datname = current_database()"
+                    )
+        await ledger.reach(300)
+        assert int(str(ledger.actor.status()["failures"])) > 0
+    (row,) = await fetch(settings, "SELECT count(*) AS n, sum(cost_nanousd) AS c FROM usage_billing")
+    assert (row["n"], int(row["c"])) == (100, 100)
+
+
+async def test_another_log_halts_the_ledger(settings: LedgerSettings) -> None:
+    first, second = MemoryServer(), MemoryServer(lambda: NOW_MS * 1_000_000)
+    await live_one(MemoryBus(first), "t1", 1)
+    async with Running(first, settings).serving() as ledger:
+        await ledger.reach(3)
+    await live_one(MemoryBus(second), "t2", 1)
+    with pytest.raises(ProjectionHalted, match="another one"):
+        await Running(second, settings).actor.run()
+    assert len(await fetch(settings, "SELECT 1 FROM tasks")) == 1
+
+
+async def test_audit_and_unreadable_events_are_kept(settings: LedgerSettings) -> None:
+    bus = MemoryBus(MemoryServer())
+    event = AuditEvent(
+        event_id=EventId("e1"),
+        tenant_id=TenantId("acme"),
+        kind="login",
+        at_ms=NOW_MS,
+        actor="edge\0",
+        subject="key",
+        detail={"a": "\0"},
+    )
+    await bus.log.audit(event)
+    garbage = Entry(2, 0, "aion.task.x", b"\x00\xff")
+    async with open_ledger_sink(settings) as sink:
+        await sink.write(batch([*await entries_of(bus), garbage], None))
+    (audit,) = await fetch(settings, "SELECT tenant_id, kind, actor FROM audit_activity")
+    assert tuple(audit.values()) == ("acme", "login", "edge\ufffd")
+    (kept,) = await fetch(settings, "SELECT data FROM unreadable")
+    assert kept["data"] == b"\x00\xff"
+
+
+async def test_any_number_may_migrate_at_once_and_altered_files_are_refused(settings: LedgerSettings) -> None:
+    async def once() -> int:
+        async with writing_connection(settings) as connection:
+            return await migrate(connection, migrations(), timeout_s=10)
+
+    assert sorted(await asyncio.gather(*(once() for _ in range(4)))) == [0, 0, 0, len(migrations())]
+    altered = tuple(Migration(one.version, one.name, one.sql + " ") for one in migrating.migrations())
+    async with writing_connection(settings) as connection:
+        with pytest.raises(Misconfigured, match="altered"):
+            await migrate(connection, altered, timeout_s=10)
+
+
+async def test_questions_say_unavailable_when_the_database_is_away() -> None:
+    away = LedgerSettings(url="postgresql://aion@127.0.0.1:1/aion", query_timeout_s=1)
+    async with Running(MemoryServer(), away).serving() as ledger:
+        with pytest.raises(Unavailable, match="does not answer"):
+            await ledger.bus.rpc.ask(LEDGER_GET, LedgerGet(tenant_id="acme", task_id="t1"))
+        assert ledger.actor.ready() is not None
