@@ -13,6 +13,8 @@ from schemas.money import to_nanousd
 from schemas.task import TaskRequest
 
 RETRY_S = 0.1
+ATTEMPTS = 3
+MIN_ATTEMPT_S = 0.05
 RETRY_AFTER_S = 2.0
 
 
@@ -81,7 +83,7 @@ async def retry_unknown(attempt: Callable[[float], Awaitable[int]], within_s: fl
     end = loop.time() + within_s
     while True:
         try:
-            return await attempt(max(0.05, end - loop.time()))
+            return await attempt(max(MIN_ATTEMPT_S, min(end - loop.time(), within_s / ATTEMPTS)))
         except LogFull as error:
             raise LogFull(error.message, retry_after_s=error.retry_after_s or RETRY_AFTER_S) from error
         except Unavailable as error:

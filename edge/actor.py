@@ -111,7 +111,7 @@ class Edge(Actor):
 
     def _application(self, keys: Mapping[str, bytes]) -> web.Application:
         credentials = Credentials(keys, self.context.now_ms, self._limits.max_cached_keys)
-        around = [problems(self.context.log, self.context.now_ms), authenticated(credentials)]
+        around = [problems(self.context), authenticated(credentials)]
         application = web.Application(middlewares=around, client_max_size=self._limits.max_body_bytes)
         health, tasks = Health(self._checks), self._tasks
         application.add_routes(
@@ -126,15 +126,10 @@ class Edge(Actor):
                 web.get("/readyz", health.readyz),
             ]
         )
-        application.on_response_prepare.append(self._close_when_draining)
         return application
 
     async def _intents(self, _request: web.Request) -> web.Response:
         return web.json_response({"intents": self._catalogue.listing()})
-
-    async def _close_when_draining(self, _request: web.Request, response: web.StreamResponse) -> None:
-        if self.context.draining.is_set():
-            response.force_close()
 
     def _checks(self) -> Mapping[str, bool]:
         return {

@@ -1,35 +1,36 @@
 """What happens around every request: ids, the credential, and problems for whatever goes wrong."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from structlog.typing import FilteringBoundLogger
 
+from actors.runtime import Context
 from edge.credentials import Credentials
 from edge.problems import http_problem, internal_problem, problem
 from edge.trace import read_request_id
 from schemas.errors import AionError
 from schemas.ids import TenantId
 
-
 REQUEST_ID: Final = web.RequestKey("request_id", str)
 TENANT: Final = web.RequestKey("tenant", str)
 
 
-def problems(log: FilteringBoundLogger, now_ms: Callable[[], int]) -> Middleware:
-    """Mints the request id, and turns every error into a problem; only faults of ours are logged."""
+def problems(context: Context) -> Middleware:
+    """Mints the request id, turns every error into a problem, and lets connections go while the edge drains."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = read_request_id(request.headers.get("X-Request-Id"), now_ms())
+        request_id = read_request_id(request.headers.get("X-Request-Id"), context.now_ms())
         request[REQUEST_ID] = request_id
-        response = await _answered(request, handler, log)
+        response = await _answered(request, handler, context.log)
         if not response.prepared:
             response.headers["X-Request-Id"] = request_id
             response.headers.setdefault("Cache-Control", "no-store")
+            if context.draining.is_set():
+                response.force_close()
         return response
 
     return middleware

@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
-
 from typing import Any
 
 from aiohttp import web

@@ -58,9 +58,9 @@ class Submission:
 
     async def _body(self, request: web.Request) -> bytes:
         if "Content-Type" in request.headers and request.content_type != JSON:
-            raise web.HTTPUnsupportedMediaType
+            raise web.HTTPUnsupportedMediaType(reason="send Content-Type: application/json")
         if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise web.HTTPUnsupportedMediaType
+            raise web.HTTPUnsupportedMediaType(reason="send the body uncompressed")
         limit = self._settings.max_body_bytes
         if (request.content_length or 0) > limit:
             raise PayloadTooLarge(f"the body has {request.content_length} bytes: {limit} are the limit")
