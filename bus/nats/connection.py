@@ -180,7 +180,8 @@ async def connect(settings: BusSettings) -> AsyncIterator[Connection]:
         log.warning("bus_error", error=str(error) or type(error).__name__)
 
     async def on_disconnect() -> None:
-        log.warning("bus_disconnected")
+        if not client.is_closed and holder:
+            log.warning("bus_disconnected")
 
     async def on_reconnect() -> None:
         log.info("bus_reconnected")
@@ -216,7 +217,10 @@ async def connect(settings: BusSettings) -> AsyncIterator[Connection]:
         _check_server(client, settings.url)
         connection = Connection(client, closed)
         holder.append(connection)
-        yield connection
+        try:
+            yield connection
+        finally:
+            holder.clear()
 
 
 async def _close(client: Client) -> None:

@@ -28,7 +28,9 @@ class NatsKv:
         self, bucket: str, key: str, value: bytes, *, ttl_s: float | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> int:
         """See `bus.port.Kv.put`."""
-        headers = {"Nats-TTL": f"{max(1, round(ttl_s))}s"} if ttl_s is not None else {}
+        if ttl_s is not None and ttl_s < 1:
+            raise ValueError(f"ttl_s {ttl_s} is under a second, the server's smallest")
+        headers = {"Nats-TTL": f"{round(ttl_s)}s"} if ttl_s is not None else {}
         return await self._write(bucket, key, value, headers, timeout_s)
 
     async def create(self, bucket: str, key: str, value: bytes, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
@@ -98,10 +100,13 @@ class _View:
 
     async def fill(self) -> None:
         """Return once all that stood in the bucket is here."""
-        async with asyncio.timeout(DEFAULT_TIMEOUT_S):
-            while self._reader.pending:
-                for _, message in await self._reader.next(0.5):
-                    self._apply(message, announce=False)
+        try:
+            async with asyncio.timeout(DEFAULT_TIMEOUT_S):
+                while self._reader.pending:
+                    for _, message in await self._reader.next(0.5):
+                        self._apply(message, announce=False)
+        except TimeoutError as error:
+            raise Unavailable(f"{self._prefix} was not read within {DEFAULT_TIMEOUT_S:g} s") from error
 
     async def follow(self) -> None:
         """Apply changes for ever."""
