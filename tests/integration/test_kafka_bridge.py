@@ -1,0 +1,383 @@
+"""The bridge over a real Kafka: killed at every step of a transaction, it loses nothing and repeats nothing."""
+
+import asyncio
+import os
+import random
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from actors.runtime.actor import Context
+from bridges.kafka import topics
+from bridges.kafka.actor import KafkaBridge
+from bridges.kafka.encode import Encoder
+from bridges.kafka.records import records_of_task
+from bridges.kafka.settings import KafkaSettings
+from bridges.kafka.sink import open_kafka_sink
+from bridges.kafka.topics import ensure_topics
+from bridges.kafka.verify import verify
+from bridges.position import Batch, Position, check_batch
+from bridges.projection import TakenOver
+from bus.memory import MemoryBus, MemoryServer
+from bus.port import Entry
+from schemas.errors import Misconfigured, NotFound
+from schemas.events import Accepted, AuditEvent, Brief, Ended, Outcome, Routed
+from schemas.ids import EventId, TaskId, TenantId
+from schemas.result import Engine, Usage
+from schemas.task import Priority, Privacy
+
+NOW_MS = 1_700_000_000_000
+DECISION = Engine(route="local", chosen_by="ai-router", reason="only engine")
+BRIEF = Brief(
+    intent="summarize",
+    priority=Priority.NORMAL,
+    privacy=Privacy.LOCAL_ONLY,
+    accepted_at_ms=NOW_MS,
+    deadline_ms=NOW_MS + 60_000,
+)
+
+
+@pytest.fixture
+async def settings(kafka_bootstrap: str) -> KafkaSettings:
+    """Topics of this test's own, small transactions."""
+    mark = uuid.uuid4().hex[:12]
+    made = KafkaSettings(
+        bootstrap=kafka_bootstrap,
+        prefix=f"{mark}.",
+        transactional_id=mark,
+        partitions=2,
+        batch_events=40,
+        linger_ms=0,
+    )
+    await ensure_topics(made)
+    return made
+
+
+def head(task_id: str) -> dict[str, Any]:
+    event_id = EventId(uuid.uuid4().hex)
+    return {"event_id": event_id, "tenant_id": TenantId("acme"), "task_id": TaskId(task_id), "at_ms": NOW_MS}
+
+
+def story(task_id: str, text: str = "hi") -> tuple[Accepted, Routed, Ended]:
+    usage = Usage(latency_ms=5, tokens=3, cost_nanousd=700)
+    return (
+        Accepted(**head(task_id), brief=BRIEF, params={"text": text}, fingerprint="f" * 64),
+        Routed(**head(task_id), brief=BRIEF, params={}, engine="wasm", decision=DECISION),
+        Ended(**head(task_id), outcome=Outcome.COMPLETED, intent="summarize", engine=DECISION, usage=usage),
+    )
+
+
+async def live_some(bus: MemoryBus, count: int, *, first: int = 0, text: str = "hi") -> int:
+    """Tasks from acceptance to end, ten at a time interleaved; the log's head."""
+    for start in range(first, first + count, 10):
+        stories = [story(f"t{number}", text) for number in range(start, min(start + 10, first + count))]
+        after = [0] * len(stories)
+        for step in range(3):
+            for number, events in enumerate(stories):
+                after[number] = await bus.log.append(events[step], after=after[number])
+    return (await bus.log.info()).last
+
+
+async def entries_of(bus: MemoryBus) -> list[Entry]:
+    async with bus.log.read(0, batch=10_000) as reader:
+        return list(await reader.next(1.0))
+
+
+async def whole_batch(bus: MemoryBus) -> Batch:
+    made = check_batch("kafka", None, await entries_of(bus), created=(await bus.log.info()).created)
+    assert made is not None
+    return made
+
+
+def bridge(server: MemoryServer, settings: KafkaSettings) -> KafkaBridge:
+    context = Context(MemoryBus(server), "one", structlog.get_logger(), lambda: NOW_MS, random.Random(1))
+    return KafkaBridge(context, settings)
+
+
+@asynccontextmanager
+async def running(subject: KafkaBridge) -> AsyncIterator["asyncio.Task[None]"]:
+    task = asyncio.create_task(subject.run())
+    try:
+        yield task
+        subject.context.draining.set()
+        await task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def reach(subject: KafkaBridge, sequence: int) -> None:
+    await until(lambda: int(str(subject.status()["sequence"])) >= sequence)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(40):
+        while not condition():  # noqa: ASYNC110 - a broker's progress
+            await asyncio.sleep(0.01)
+
+
+async def test_every_event_reaches_kafka_once_in_order(settings: KafkaSettings) -> None:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    last = await live_some(bus, 100)
+    subject = bridge(server, settings)
+    async with running(subject):
+        await reach(subject, last)
+    report = await verify(bus, settings, 1, last)
+    assert report.ok, report.examples
+    assert (report.events, report.records, report.usage_records) == (300, 300, 100)
+
+
+STEPS = ("begin_transaction", "send_batch", "commit_transaction")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("step", STEPS)
+async def test_killed_at_any_step_of_a_transaction(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch, step: str, moment: str
+) -> None:
+    """`after` a step is the unknown outcome: the broker did it, and nobody heard."""
+    left, calls = 3, 0
+    real = getattr(AIOKafkaProducer, step)
+
+    async def deadly(self: AIOKafkaProducer, *args: Any, **kwargs: Any) -> Any:
+        nonlocal left, calls
+        calls += 1
+        dies = left > 0 and calls % 3 == 2
+        left -= dies
+        if dies and moment == "before":
+            raise ConnectionError("killed before")
+        answer = await real(self, *args, **kwargs)
+        if dies:
+            raise ConnectionError("killed after")
+        return answer
+
+    monkeypatch.setattr(AIOKafkaProducer, step, deadly)
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    last = await live_some(bus, 100)
+    subject = bridge(server, settings)
+    async with running(subject):
+        await reach(subject, last)
+        assert subject.status()["failures"] == 3
+    report = await verify(bus, settings, 1, last)
+    assert report.ok, report.examples
+
+
+async def test_bridges_killed_at_random_moments(settings: KafkaSettings) -> None:
+    server, rng = MemoryServer(), random.Random(23)
+    bus = MemoryBus(server)
+    last, cut_short = 0, 0
+    for life in range(12):
+        last = await live_some(bus, 40, first=life * 40)
+        subject = bridge(server, settings)
+        task = asyncio.create_task(subject.run())
+        await until(lambda subject=subject: subject.ready() is None)
+        await asyncio.sleep(rng.uniform(0, 0.15))
+        cut_short += int(str(subject.status()["sequence"])) < last
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    subject = bridge(server, settings)
+    async with running(subject):
+        await reach(subject, last)
+    assert cut_short > 0, "no life was cut short: the test showed nothing"
+    report = await verify(bus, settings, 1, last)
+    assert report.ok, report.examples
+
+
+async def test_a_zombie_is_fenced_and_its_transaction_is_not_seen(settings: KafkaSettings) -> None:
+    bus = MemoryBus(MemoryServer())
+    last = await live_some(bus, 10)
+    batch = await whole_batch(bus)
+
+    async def be_replaced_and_write() -> None:
+        async with open_kafka_sink(settings) as zombie:
+            assert await zombie.position() is None
+            async with open_kafka_sink(settings) as successor:
+                assert await successor.position() is None
+                await successor.write(batch)
+            await zombie.write(batch)
+
+    with pytest.raises(TakenOver):
+        await be_replaced_and_write()
+    report = await verify(bus, settings, 1, last)
+    assert report.ok, report.examples
+
+
+async def test_a_bridge_that_was_replaced_ends_instead_of_fighting(settings: KafkaSettings) -> None:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    last = await live_some(bus, 10)
+    old, new = bridge(server, settings), bridge(server, settings)
+    old_run = asyncio.create_task(old.run())
+    await reach(old, last)
+    async with running(new):
+        await reach(new, last)
+        last = await live_some(bus, 10, first=10)
+        with pytest.raises(TakenOver):
+            await old_run
+        await reach(new, last)
+    report = await verify(bus, settings, 1, last)
+    assert report.ok, report.examples
+
+
+async def test_a_batch_the_broker_refuses_aborts_the_whole_transaction(settings: KafkaSettings) -> None:
+    """aiokafka would commit the rest: see `bridges.kafka.producer.commit`."""
+    greedy = settings.model_copy(update={"batch_bytes": 8_000_000, "compression": "none"})
+    bus = MemoryBus(MemoryServer(max_bytes=1 << 26))
+    last = await live_some(bus, 10, text=os.urandom(200_000).hex())
+    batch = await whole_batch(bus)
+    with pytest.raises(Exception, match="MessageSizeTooLarge"):
+        async with open_kafka_sink(greedy) as sink:
+            await sink.write(batch)
+    async with open_kafka_sink(settings) as sink:
+        assert await sink.position() is None
+    report = await verify(bus, settings, 1, last)
+    assert report.faults == {"missing": last, "usage_missing": 10}
+
+
+async def test_what_cannot_be_encoded_is_a_dead_letter_of_the_same_transaction(settings: KafkaSettings) -> None:
+    bus = MemoryBus(MemoryServer())
+    last = await live_some(bus, 1)
+    poison = Entry(last + 1, NOW_MS * 1_000_000, "aion.task.accepted.normal.acme.t9", b"\x00 not json")
+    made = check_batch("kafka", None, [*await entries_of(bus), poison], created="c")
+    assert made is not None
+    async with open_kafka_sink(settings) as sink:
+        await sink.write(made)
+    async with open_kafka_sink(settings) as sink:
+        at = await sink.position()
+    assert at is not None
+    assert at.sequence == last + 1
+    assert at.event_id.startswith("sha256:")
+    assert (await verify(bus, settings, 1, last)).ok
+
+
+async def test_the_position_goes_on_counting_over_lives(settings: KafkaSettings) -> None:
+    bus = MemoryBus(MemoryServer())
+    await live_some(bus, 20)
+    entries = await entries_of(bus)
+    at: Position | None = None
+    for start in range(0, 60, 15):
+        async with open_kafka_sink(settings) as sink:
+            assert await sink.position() == at
+            made = check_batch("kafka", at, entries[start : start + 15], created="c")
+            assert made is not None
+            await sink.write(made)
+            at = made.up_to
+    assert (await verify(bus, settings, 1, 60)).ok
+
+
+async def test_verify_finds_a_planted_duplicate(settings: KafkaSettings) -> None:
+    bus = MemoryBus(MemoryServer())
+    last = await live_some(bus, 5)
+    async with open_kafka_sink(settings) as sink:
+        await sink.write(await whole_batch(bus))
+    (planted,) = Encoder("LOG", record_bytes=100_000).encode((await entries_of(bus))[3])
+    producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap)
+    async with producer:
+        await producer.send_and_wait(
+            settings.prefix + planted.topic, planted.value, planted.key, headers=planted.headers
+        )
+    report = await verify(bus, settings, 1, last)
+    assert report.faults == {"duplicate": 1}
+    assert "event 4" in report.examples[0]
+
+
+async def test_verify_finds_a_gap(settings: KafkaSettings) -> None:
+    bus = MemoryBus(MemoryServer())
+    last = await live_some(bus, 5)
+    whole = await whole_batch(bus)
+    holed = Batch([entry for entry in whole.entries if entry.sequence != 7], None, whole.up_to)
+    async with open_kafka_sink(settings) as sink:
+        await sink.write(holed)
+    report = await verify(bus, settings, 1, last)
+    assert report.faults == {"missing": 1}
+    assert report.examples == ["missing: event 7"]
+    with pytest.raises(NotFound, match="take a window inside"):
+        await verify(bus, settings, 1, last + 1)
+
+
+async def test_the_records_of_one_task_read_back_as_cloudevents(settings: KafkaSettings) -> None:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    last = await live_some(bus, 20)
+    subject = bridge(server, settings)
+    async with running(subject):
+        await reach(subject, last)
+    records = await records_of_task(settings, "t7", timeout_s=10)
+    kinds = [record["headers"]["ce_type"] for record in records]
+    assert kinds == [
+        "io.aion.task.accepted.v1",
+        "io.aion.task.routed.v1",
+        "io.aion.task.ended.v1",
+        "io.aion.usage.recorded.v1",
+    ]
+    assert {record["key"] for record in records} == {"t7"}
+    assert records[-1]["value"]["cost_nanousd"] == 700
+    assert await records_of_task(settings, "nobody", timeout_s=0) == []
+
+
+async def test_audit_events_have_their_own_topic(settings: KafkaSettings) -> None:
+    bus = MemoryBus(MemoryServer())
+    for number in range(3):
+        await bus.log.audit(
+            AuditEvent(
+                event_id=EventId(f"e{number}"),
+                tenant_id=TenantId("acme"),
+                kind="login",
+                at_ms=NOW_MS,
+                actor="edge",
+                subject="key",
+            )
+        )
+    async with open_kafka_sink(settings) as sink:
+        await sink.write(await whole_batch(bus))
+    report = await verify(bus, settings, 1, 3)
+    assert report.ok, report.examples
+    assert report.records == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "partitions", "configs", "told"),
+    [
+        (topics.EVENTS, 3, {"max.message.bytes": "2097152"}, "has 3 partitions, not 2"),
+        (topics.OFFSETS, 1, {"cleanup.policy": "delete"}, "cleanup.policy=delete, not compact"),
+    ],
+)
+async def test_a_topic_that_is_not_what_it_must_be_is_refused(
+    kafka_bootstrap: str, name: str, partitions: int, configs: dict[str, str], told: str
+) -> None:
+    settings = KafkaSettings(bootstrap=kafka_bootstrap, prefix=f"{uuid.uuid4().hex[:12]}.", partitions=2)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka_bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(settings.prefix + name, partitions, 1, topic_configs=configs)])
+    finally:
+        await admin.close()
+    with pytest.raises(Misconfigured, match=told):
+        await bridge(MemoryServer(), settings).run()
+
+
+async def test_without_kafka_the_bridge_waits_and_says_so(unused_port: int) -> None:
+    settings = KafkaSettings(bootstrap=f"127.0.0.1:{unused_port}", transactional_id="nobody")
+    subject = bridge(MemoryServer(), settings)
+    async with running(subject):
+        await until(lambda: int(str(subject.status()["failures"])) >= 2)
+        waiting = subject.ready()
+    assert waiting is not None
+    assert "sink" in waiting
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
