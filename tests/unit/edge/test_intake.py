@@ -1,0 +1,114 @@
+"""What a client sends is read strictly, or refused by name."""
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.errors import BodyInvalid
+from edge.intake import (
+    check_depth,
+    fingerprint,
+    read_event_id,
+    read_naming,
+    read_prefer,
+    read_request,
+)
+from edge.trace import read_request_id, read_traceparent
+from schemas.errors import InvalidRequest
+from schemas.ids import TenantId, keyed_task_id
+
+TENANT = TenantId("acme")
+
+
+def test_brackets_inside_strings_do_not_count_as_depth() -> None:
+    check_depth(json.dumps({"a": "[[[[{{{{" + '\\"' + "[" * 100}).encode(), 2)
+    with pytest.raises(BodyInvalid, match="deeper than 2"):
+        check_depth(b'{"a": "]]]", "b": [[1]]}', 2)
+
+
+@given(st.recursive(st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner)))
+def test_depth_is_counted_as_a_parser_would(value: object) -> None:
+    body = json.dumps(value).encode()
+    depth = nesting(value)
+    check_depth(body, depth)
+    if depth:
+        with pytest.raises(BodyInvalid):
+            check_depth(body, depth - 1)
+
+
+def nesting(value: object) -> int:
+    if isinstance(value, dict):
+        return 1 + max(map(nesting, value.values()), default=0)
+    return 1 + max(map(nesting, value), default=0) if isinstance(value, list) else 0
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_a_task_or_a_refusal(body: bytes) -> None:
+    with suppress(BodyInvalid):
+        assert read_request(body, 32).intent
+
+
+def test_the_fingerprint_ignores_order_spacing_and_defaults_but_no_value() -> None:
+    one = read_request(b'{"intent":"a","params":{"x":1,"y":[2]}}', 32)
+    same = read_request(b' {"params": {"y": [2], "x": 1}, "priority": "normal", "intent": "a"}', 32)
+    other = read_request(b'{"intent":"a","params":{"x":1,"y":["2"]}}', 32)
+    assert fingerprint(one) == fingerprint(same) != fingerprint(other)
+
+
+def test_a_key_names_the_task_of_its_tenant() -> None:
+    request = read_request(b'{"intent":"a"}', 32)
+    naming = read_naming({"Idempotency-Key": "k"}, request, TENANT)
+    assert (naming.chosen, naming.keyed) == (keyed_task_id(TENANT, "k"), True)
+    assert read_naming({}, request, TENANT).chosen is None
+
+
+@pytest.mark.parametrize("key", ["", "a b", "ä", "k" * 256, "a\x7f"])
+def test_a_key_that_is_not_visible_ascii_is_refused(key: str) -> None:
+    with pytest.raises(InvalidRequest):
+        read_naming({"Idempotency-Key": key}, read_request(b'{"intent":"a"}', 32), TENANT)
+
+
+@pytest.mark.parametrize(
+    ("values", "wait_s", "applied"),
+    [
+        ([], 30, None),
+        (["respond-async"], 0, "respond-async"),
+        (["Wait=5"], 5, "wait=5"),
+        (["respond-async, wait=7"], 7, "wait=7"),
+        (["wait=999"], 60, "wait=60"),
+        (["handling=lenient; x=1", 'wait="3"'], 3, "wait=3"),
+    ],
+)
+def test_prefer_is_read_as_rfc_7240_says(values: list[str], wait_s: float, applied: str | None) -> None:
+    found = read_prefer(values, 30, 60)
+    assert (found.wait_s, found.applied) == (wait_s, applied)
+
+
+@pytest.mark.parametrize("value", ["wait=-1", "wait=", "wait=1.5", "wait=nan"])
+def test_a_wait_that_is_no_number_is_refused(value: str) -> None:
+    with pytest.raises(InvalidRequest):
+        read_prefer([value], 30, 60)
+
+
+def test_an_event_id_is_a_sequence() -> None:
+    assert (read_event_id(None), read_event_id("12")) == (0, 12)
+    for text in ("-1", "1e3", "٣", "9" * 19):
+        with pytest.raises(InvalidRequest):
+            read_event_id(text)
+
+
+def test_only_a_valid_trace_context_is_taken_over() -> None:
+    good = f"00-{'a' * 32}-{'b' * 16}-01"
+    assert read_traceparent(good, bytes(24)) == good
+    minted = read_traceparent(None, bytes(range(1, 25)))
+    assert read_traceparent(minted, bytes(24)) == minted
+    for bad in (f"00-{'0' * 32}-{'b' * 16}-01", f"ff-{'a' * 32}-{'b' * 16}-01", good + "-x", good.upper(), "x"):
+        assert read_traceparent(bad, bytes(range(1, 25))) == minted
+
+
+def test_a_request_id_is_repeated_only_when_harmless() -> None:
+    assert read_request_id("abc-1", 0) == "abc-1"
+    assert read_request_id("a b\r\n", 0) != "a b\r\n"
