@@ -11,6 +11,9 @@ from schemas.task import Priority, Privacy
 Sync = Literal["always", "page-cache"]
 MODES: Final[tuple[Sync, ...]] = ("always", "page-cache")
 
+CLIENT: Final = "load generator"
+"""Its CPU is shown and left out of totals."""
+
 INTENT: Final = "summarize"
 TEXT: Final = (
     "The log keeps every event of a task in one order. A router reads what was accepted and decides which engine "

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from time import process_time
 
 from benchmarks.figures import Round, Usage, round_of
 from benchmarks.floor import cursor
@@ -11,7 +12,7 @@ from benchmarks.floor.wire import Wire, connect
 from benchmarks.load import closed_loop, open_loop
 from benchmarks.processes import Children, cpu_us
 from benchmarks.servers import messages, servers
-from benchmarks.workload import Plan, Sync, accepted_bytes
+from benchmarks.workload import CLIENT, Plan, Sync, accepted_bytes
 from bus.nats.layout import log_config
 from bus.settings import BusSettings
 from bus.subjects import LOG_STREAM
@@ -30,7 +31,7 @@ async def measure(folder: Path, plan: Plan, sync: Sync) -> Round:
                 mode = "grouped" if grouped else "singly"
                 children.start(role, (sys.executable, "-m", "benchmarks.floor.roles", role, url, mode))
             submitter = Submitter(wire, accepted_bytes(), grouped=grouped)
-            pids = {**children.pids, "nats": infos["nats"].pid or 0}
+            pids = {**children.pids, "nats server": infos["nats"].pid or 0}
             result = await _loops(submitter, plan, folder, pids)
             children.check()
         wire.close()
@@ -49,6 +50,10 @@ async def _prepare(wire: Wire) -> None:
 async def _loops(submitter: Submitter, plan: Plan, folder: Path, pids: dict[str, int]) -> Round:
     await closed_loop(submitter.send, tasks_open=32, seconds=plan.warm_up_s)
     fixed = await open_loop(submitter.send, rate=plan.rate, seconds=plan.open_loop_s)
-    before = Usage(cpu_us(pids), messages(folder))
+    before = _usage(pids, folder)
     saturated = await closed_loop(submitter.send, tasks_open=plan.tasks_open, seconds=plan.closed_loop_s)
-    return round_of(fixed, saturated, before, Usage(cpu_us(pids), messages(folder)))
+    return round_of(fixed, saturated, before, _usage(pids, folder))
+
+
+def _usage(pids: dict[str, int], folder: Path) -> Usage:
+    return Usage({**cpu_us(pids), CLIENT: process_time() * 1_000_000}, messages(folder))

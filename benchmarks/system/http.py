@@ -1,0 +1,124 @@
+"""HTTP/1.1 on the wire: keep-alive connections that post one prepared request again and again.
+
+It shares the cores with what it measures, so it builds nothing per request and parses as little as it must.
+"""
+
+import asyncio
+from collections import deque
+from typing import cast
+
+from benchmarks.load import Done
+
+CONNECT_TIMEOUT_S = 10.0
+_OK = b'"status":"OK"'
+
+
+def prepare(host: str, port: int, key: str, body: bytes) -> bytes:
+    """The bytes of one `POST /v1/tasks` that waits for its result."""
+    head = (
+        f"POST /v1/tasks HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {key}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a `Pool`, with at most one request open."""
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+        self._transport: asyncio.WriteTransport | None = None
+        self._buffer = b""
+        self._done: Done | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.WriteTransport", transport)
+
+    def send(self, request: bytes, done: Done) -> None:
+        """Post; `done` is told whether a 200 with status OK came back."""
+        self._done = done
+        assert self._transport is not None
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer = self._buffer + data if self._buffer else data
+        head = self._buffer.find(b"\r\n\r\n")
+        if head < 0 or len(self._buffer) < head + 4 + _length(self._buffer[:head]):
+            return
+        answer, self._buffer = self._buffer, b""
+        self._finish(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.forget(self)
+        if self._done is not None:
+            self._finish(b"the connection was closed")
+
+    def close(self) -> None:
+        """Drop the connection."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _finish(self, answer: bytes) -> None:
+        done, self._done = self._done, None
+        well = answer.startswith(b"HTTP/1.1 200 ") and _OK in answer
+        if not well:
+            self._pool.failures.append(answer[:600])
+        self._pool.give_back(self)
+        if done is not None:
+            done(well)
+
+
+class Pool:
+    """Open connections; its `send` is the `Send` of the load loops. What finds none free waits in line."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self._idle: list[Connection] = []
+        self._all: set[Connection] = set()
+        self._line: deque[Done] = deque()
+        self.failures: deque[bytes] = deque(maxlen=4)
+        """The newest answers that were not a result."""
+
+    async def open(self, host: str, port: int, count: int) -> None:
+        """Open `count` connections before anything is measured."""
+        loop = asyncio.get_running_loop()
+        for _ in range(count):
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                _, connection = await loop.create_connection(lambda: Connection(self), host, port)
+            self._all.add(connection)
+            self._idle.append(connection)
+
+    def send(self, done: Done) -> None:
+        """Post one task."""
+        if self._idle:
+            self._idle.pop().send(self._request, done)
+        else:
+            self._line.append(done)
+
+    def give_back(self, connection: Connection) -> None:
+        """The connection is free; who waited longest takes it."""
+        if connection not in self._all:
+            return
+        if self._line:
+            connection.send(self._request, self._line.popleft())
+        else:
+            self._idle.append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is gone."""
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def close(self) -> None:
+        """Drop all connections."""
+        for connection in tuple(self._all):
+            connection.close()
+
+
+def _length(head: bytes) -> int:
+    at = head.find(b"Content-Length: ")
+    if at < 0:
+        return 0
+    end = head.find(b"\r\n", at)
+    return int(head[at + 16 : end if end > 0 else len(head)])

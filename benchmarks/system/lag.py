@@ -1,0 +1,53 @@
+"""How far the projections are behind the log, asked of themselves."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+from benchmarks.floor.wire import Wire
+from bus.subjects import LOG_STREAM
+
+POLL_S = 0.02
+CATCH_UP_S = 180.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """Events missing when asked first, and seconds until none was."""
+
+    events: int
+    caught_up_s: float
+
+
+async def last_sequence(wire: Wire) -> int:
+    """The log's newest event."""
+    info = await wire.api(f"STREAM.INFO.{LOG_STREAM}")
+    return int(info["state"]["last_seq"])
+
+
+async def position(wire: Wire, projection: str) -> int | None:
+    """The sequence up to which the projection has committed; None while it is not following the log."""
+    answer = await wire.ask(f"$SRV.STATS.{projection}")
+    if not answer:
+        return None
+    data = json.loads(answer).get("data") or {}
+    data = data.get("status", data)
+    return None if data.get("waiting") else int(data.get("sequence", 0))
+
+
+async def catch_up(wire: Wire, projections: Sequence[str]) -> dict[str, Lag]:
+    """Wait until each projection has what the log holds now."""
+    target, began = await last_sequence(wire), perf_counter()
+    lags = await asyncio.gather(*(_one(wire, name, target, began) for name in projections))
+    return dict(zip(projections, lags, strict=True))
+
+
+async def _one(wire: Wire, name: str, target: int, began: float) -> Lag:
+    missing = behind = target - (await position(wire, name) or 0)
+    async with asyncio.timeout(CATCH_UP_S):
+        while behind > 0:
+            await asyncio.sleep(POLL_S)
+            behind = target - (await position(wire, name) or 0)
+    return Lag(max(0, missing), perf_counter() - began if missing > 0 else 0.0)

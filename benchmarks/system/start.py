@@ -1,0 +1,82 @@
+"""Starting the actors of one measurement and waiting until they answer tasks."""
+
+import asyncio
+import re
+import socket
+import sys
+from collections.abc import Mapping
+
+from benchmarks.floor.wire import Wire
+from benchmarks.processes import Children, run_to_end
+from benchmarks.system.http import Pool
+from benchmarks.system.lag import position
+from benchmarks.workload import Sync
+
+ACTORS = ("edge", "router", "wasm", "sweeper", "kafka", "ledger")
+PROJECTIONS = ("kafka", "ledger")
+HOST = "127.0.0.1"
+READY_S = 90.0
+_KEY = re.compile(r"aion_[0-9A-Za-z]+_[0-9A-Za-z]+_[0-9A-Za-z]+")
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.create_server((HOST, 0)) as listening:
+        return int(listening.getsockname()[1])
+
+
+def environment(addresses: Mapping[str, str], port: int, sync: Sync) -> dict[str, str]:
+    """What every actor is told. Batches only cost where nothing is fsynced."""
+    return {
+        **addresses,
+        "AION_EDGE__PORT": str(port),
+        "AION_NATS__GROUP_APPENDS": "true" if sync == "always" else "false",
+        "AION_RUNTIME__LOG_LEVEL": "warning",
+    }
+
+
+def start_actors(children: Children) -> None:
+    """One process each, as in the Procfile."""
+    for name in ACTORS:
+        children.start(name, (sys.executable, "-m", "actors", "run", name))
+
+
+async def create_key(variables: Mapping[str, str]) -> str:
+    """A fresh API key of tenant `bench`."""
+    shown = await run_to_end((sys.executable, "-m", "actors", "key", "create", "--tenant", "bench"), variables)
+    found = _KEY.search(shown)
+    if found is None:
+        raise RuntimeError(f"aionctl key create printed no key: {shown[:200]}")
+    return found[0]
+
+
+async def ready(children: Children, wire: Wire, pool: Pool, port: int) -> None:
+    """Returns when a task was answered and every projection follows; raises `TimeoutError` after 90 s."""
+    async with asyncio.timeout(READY_S):
+        while not await _listening(port):
+            children.check()
+            await asyncio.sleep(0.1)
+        await pool.open(HOST, port, 1)
+        while not await _answers(pool):
+            children.check()
+            await asyncio.sleep(0.2)
+        for name in PROJECTIONS:
+            while await position(wire, name) is None:
+                children.check()
+                await asyncio.sleep(0.1)
+
+
+async def _listening(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
+
+
+async def _answers(pool: Pool) -> bool:
+    future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    pool.send(future.set_result)
+    return await future
