@@ -410,8 +410,8 @@ async def test_an_older_task_is_answered_by_the_ledger_and_a_strange_one_by_nobo
         assert (await world.call("GET", "/v1/tasks/old"))[2] == canonical_result(ended).model_dump_json().encode()
         same = {"X-Request-Id": "r"}
         theirs = await world.call("GET", "/v1/tasks/old", tenant="other", headers=same)
-        nobodys = await world.call("GET", "/v1/tasks/old", tenant="other", headers=same)
-        assert (theirs[0], theirs[2]) == (404, nobodys[2])
+        nobodys = await world.call("GET", "/v1/tasks/new", tenant="other", headers=same)
+        assert (theirs[0], theirs[2]) == (404, nobodys[2].replace(b"new", b"old"))
         assert (await world.call("GET", "/v1/stream/none"))[0] == 404
         assert (await world.call("POST", "/v1/tasks/none/cancel"))[0] == 404
         assert (await world.call("POST", "/v1/tasks/old/cancel"))[0] == 409

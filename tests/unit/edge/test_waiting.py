@@ -10,10 +10,10 @@ from edge.cancel import Mark, cancelled_event
 from edge.catalogue import Catalogue
 from edge.intake import read_request
 from edge.waiting import Waiting
-from schemas.events import Accepted, Ended
+from schemas.events import Accepted, AttemptFailed, Ended
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.registry import EngineAdvert
-from schemas.result import Engine
+from schemas.result import Engine, TaskError
 
 TENANT, TASK = TenantId("acme"), TaskId("t")
 
@@ -33,8 +33,16 @@ def test_the_deadline_is_lowered_to_the_longest_allowed() -> None:
 
 
 def test_a_cancelled_task_bills_what_its_failed_attempts_cost() -> None:
-    event = ended()
-    assert (event.usage.latency_ms, event.usage.cost_nanousd, event.engine_name) == (500, 0, None)
+    first, error = accepted(), TaskError(code="unavailable", message="no")
+    failed = [
+        AttemptFailed(
+            event_id=EventId(f"f{cost}"), tenant_id=TENANT, task_id=TASK, at_ms=2, brief=first.brief, params={},
+            engine="cloud", fallbacks=(), attempt=1, error=error, cost_nanousd=cost,
+        )
+        for cost in (3, 4)
+    ]  # fmt: skip
+    event = cancelled_event([first, *failed], Mark(EventId("e2"), 1500))
+    assert (event.usage.latency_ms, event.usage.cost_nanousd, event.engine_name) == (500, 7, None)
     assert event.engine == Engine(route="local", chosen_by="ai-router", reason="ended before an engine was chosen")
 
 
