@@ -1,0 +1,218 @@
+"""The whole spine on real servers: HTTP in, one result out, the same history in Kafka and in PostgreSQL."""
+
+import asyncio
+import json
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+
+from actors.runtime import Actor
+from actors.runtime.supervisor import Cast, Supervisor
+from actors.sweeper.actor import Sweeper
+from actors.sweeper.settings import SweeperSettings
+from bridges.kafka.actor import KafkaBridge
+from bridges.kafka.records import records_of_task
+from bridges.kafka.settings import KafkaSettings
+from bridges.kafka.verify import verify
+from bridges.ledger.actor import Ledger
+from bridges.ledger.settings import LedgerSettings
+from bus import Bus, BusSettings, open_bus
+from bus.questions import LEDGER_GET, LEDGER_LIST
+from bus.subjects import KEYS
+from deploy.local import down, env, up
+from edge.actor import Edge
+from edge.settings import EdgeSettings
+from executors.wasm.actor import WasmExecutor
+from executors.wasm.build import build
+from executors.wasm.settings import WasmSettings
+from router.actor import Router
+from router.settings import RouterSettings
+from schemas import keys
+from schemas.errors import NotFound
+from schemas.ids import TaskId, TenantId
+from schemas.ledger import LedgerGet, LedgerList
+
+ROOT = Path(__file__).parents[2]
+TENANT = TenantId("acme")
+TEXT = "Cats sleep all day. Cats hunt at night. Dogs bark at cats. The weather was fine. Nobody knows why cats purr."
+
+
+@dataclass(frozen=True)
+class Spine:
+    """A running system and a client of it."""
+
+    bus: Bus
+    kafka: KafkaSettings
+    http: aiohttp.ClientSession
+
+    async def submit(self, intent: str, params: dict[str, Any], *, prefer: str = "wait=20", **more: Any) -> Any:
+        body = {"intent": intent, "params": params, **more}
+        async with self.http.post("/v1/tasks", json=body, headers={"Prefer": prefer}) as response:
+            return response.status, await response.json()
+
+    async def get(self, task_id: str) -> Any:
+        async with self.http.get(f"/v1/tasks/{task_id}") as response:
+            return response.status, await response.json()
+
+    async def caught_up(self) -> None:
+        """Both projections have all that stands in the log now."""
+        last = (await self.bus.log.info()).last
+        async with asyncio.timeout(15):
+            while True:
+                seen = {one.name: one.data.get("sequence", 0) for one in await self.bus.rpc.discover(wait_s=0.1)}
+                if all(int(str(seen.get(name, 0))) >= last for name in ("kafka", "ledger")):
+                    return
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def urls(server_folder: Path) -> Iterator[dict[str, str]]:
+    data_dir = server_folder / "spine"
+    unset = {name: value for name, value in os.environ.items() if not name.startswith("AION_")}
+    try:
+        yield env(up(data_dir, unset, cache_dir=ROOT / "var" / "cache"))
+    finally:
+        down(data_dir)
+
+
+@pytest.fixture(scope="module")
+def packages() -> Path:
+    out = ROOT / "build" / "packages"
+    for name in ("extract_keywords", "summarize_text"):
+        build(name, out)
+    return out
+
+
+def actors(urls: dict[str, str], packages: Path, left_out: tuple[type[Actor], ...]) -> Cast:
+    wasm = WasmSettings(packages_dir=packages, cache_dir=ROOT / "build" / "wasm-test-cache", cells=1)
+    members: list[tuple[type[Actor], Any]] = [
+        (Edge, EdgeSettings(port=0)),
+        (Router, RouterSettings(wait_min_s=0.05, wait_max_s=0.2)),
+        (WasmExecutor, wasm),
+        (Sweeper, SweeperSettings(grace_s=0.2)),
+        (KafkaBridge, KafkaSettings(bootstrap=urls["AION_KAFKA__BOOTSTRAP"])),
+        (Ledger, LedgerSettings(url=urls["AION_POSTGRES__URL"])),
+    ]
+    return Cast([(cls, settings) for cls, settings in members if cls not in left_out])
+
+
+@asynccontextmanager
+async def running(urls: dict[str, str], packages: Path, left_out: tuple[type[Actor], ...] = ()) -> AsyncIterator[Spine]:
+    """Every actor but `left_out` in this process, and an API key; leaving drains them all."""
+    settings = BusSettings(url=urls["AION_NATS__URL"])
+    supervisor = Supervisor(actors(urls, packages, left_out), lambda: open_bus(settings), structlog.get_logger())
+    running = asyncio.create_task(supervisor.run())
+    try:
+        async with open_bus(settings) as bus:
+            key, record = keys.mint(TENANT, time.time_ns() // 1_000_000, secrets.token_bytes(keys.RANDOM_BYTES))
+            await bus.kv.put(KEYS, f"apikey.{record.key_id}", record.model_dump_json().encode())
+            port = await _port(bus, running)
+            headers = {"Authorization": f"Bearer {key}"}
+            async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:
+                yield Spine(bus, KafkaSettings(bootstrap=urls["AION_KAFKA__BOOTSTRAP"]), http)
+    finally:
+        supervisor.drain()
+        async with asyncio.timeout(30):
+            assert await running == 0
+
+
+async def _port(bus: Bus, running: "asyncio.Task[int]") -> int:
+    async with asyncio.timeout(40):
+        while not running.done():
+            found = {one.name: one.data for one in await bus.rpc.discover(wait_s=0.1)}
+            ready = found and all(data.get("ready") for data in found.values())
+            if ready and "edge" in found:
+                return int(str(found["edge"]["port"]))
+            await asyncio.sleep(0.1)
+    raise AssertionError("the actors ended before they were ready")
+
+
+async def test_one_task_from_http_to_kafka_and_postgres(urls: dict[str, str], packages: Path) -> None:
+    async with running(urls, packages) as spine:
+        status, result = await spine.submit("summarize", {"text": TEXT, "max_sentences": 2})
+        assert (status, result["status"], result["error"]) == (200, "OK", None)
+        assert result["engine"] == {"route": "local", "chosen_by": "ai-router", "reason": "only_eligible: wasm"}
+        assert result["result"]["summary"]
+        assert all(sentence in TEXT for sentence in result["result"]["sentences"])
+
+        task_id = result["task_id"]
+        assert await spine.get(task_id) == (200, result)
+        events = [entry.event() for entry in await spine.bus.log.events(TENANT, TaskId(task_id))]
+        assert [event.event for event in events] == ["accepted", "routed", "ended"]
+
+        await spine.caught_up()
+        records = await records_of_task(spine.kafka, task_id, 10.0)
+        told = [one["value"]["event"] for one in records if one["topic"] == "aion.task.events.v1"]
+        assert told == ["accepted", "routed", "ended"]
+        kept = await spine.bus.rpc.ask(LEDGER_GET, LedgerGet(tenant_id=TENANT, task_id=task_id))
+        assert kept.result is not None
+        assert json.loads(kept.result.model_dump_json()) == result
+        with pytest.raises(NotFound):
+            await spine.bus.rpc.ask(LEDGER_GET, LedgerGet(tenant_id="someone-else", task_id=task_id))
+
+
+async def test_a_hundred_tasks_agree_in_the_log_kafka_and_the_ledger(urls: dict[str, str], packages: Path) -> None:
+    async with running(urls, packages) as spine:
+        first = (await spine.bus.log.info()).last + 1
+        answers = await asyncio.gather(
+            *(spine.submit("summarize", {"text": f"Number {n} sleeps. {TEXT}"}) for n in range(100))
+        )
+        assert {(status, result["status"]) for status, result in answers} == {(200, "OK")}
+        await spine.caught_up()
+        last = (await spine.bus.log.info()).last
+        assert last - first + 1 == 300
+        report = await verify(spine.bus, spine.kafka, first, last)
+        assert (report.ok, report.events, report.usage_records) == (True, 300, 100), report.examples
+        page = await spine.bus.rpc.ask(LEDGER_LIST, LedgerList(tenant_id=TENANT, limit=100))
+        assert {task.task_id for task in page.tasks} == {result["task_id"] for _, result in answers}
+
+
+async def test_bad_input_accepts_nothing(urls: dict[str, str], packages: Path) -> None:
+    async with running(urls, packages) as spine:
+        before = (await spine.bus.log.info()).last
+        assert (await spine.submit("no-such-intent", {}))[1]["code"] == "unknown_intent"
+        assert (await spine.submit("summarize", {}, tenant_id="another"))[0] == 403
+        wrong = {"Authorization": "Bearer aion_nope"}
+        async with spine.http.post("/v1/tasks", json={}, headers=wrong) as response:
+            assert response.status == 401
+        async with spine.http.post("/v1/tasks", data=b"{", headers={"Content-Type": "application/json"}) as response:
+            assert (response.status, (await response.json())["code"]) == (400, "invalid_request")
+        assert (await spine.bus.log.info()).last == before
+
+
+async def test_params_that_do_not_fit_end_as_an_error_that_says_where(urls: dict[str, str], packages: Path) -> None:
+    async with running(urls, packages) as spine:
+        status, result = await spine.submit("summarize", {"text": 7})
+        assert (status, result["status"], result["error"]["code"]) == (200, "ERROR", "input_invalid")
+        assert "/text" in result["error"]["message"]
+
+
+async def test_without_an_executor_a_known_intent_times_out_by_its_deadline(
+    urls: dict[str, str], packages: Path
+) -> None:
+    async with running(urls, packages, left_out=(WasmExecutor,)) as spine:
+        started = time.monotonic()
+        status, result = await spine.submit("summarize", {"text": TEXT}, sla={"timeout_s": 1.0})
+        assert (status, result["status"], result["error"]["code"]) == (200, "TIMEOUT", "deadline_exceeded")
+        assert 1.0 <= time.monotonic() - started < 6.0
+
+
+async def test_a_waiting_task_can_be_cancelled_and_stays_so(urls: dict[str, str], packages: Path) -> None:
+    async with running(urls, packages, left_out=(WasmExecutor,)) as spine:
+        status, answer = await spine.submit("summarize", {"text": TEXT}, prefer="respond-async")
+        assert status == 202
+        path = f"/v1/tasks/{answer['task_id']}/cancel"
+        async with spine.http.post(path) as response:
+            assert (response.status, (await response.json())["status"]) == (200, "CANCELED")
+        async with spine.http.post(path) as response:
+            assert (response.status, (await response.json())["code"]) == (409, "already_ended")
+        assert (await spine.get(answer["task_id"]))[1]["status"] == "CANCELED"
