@@ -27,10 +27,13 @@ def open_logs(settings: RuntimeSettings, stream: TextIO | None = None) -> Filter
     )
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     _route_libraries(out, last, max(level, logging.WARNING))
+    processors, wrapper = [*_shared(), *last], structlog.make_filtering_bound_logger(level)
+    if stream is None:  # the process's own: what the bus logs by name goes the same way
+        structlog.configure(
+            processors=processors, wrapper_class=wrapper, logger_factory=structlog.WriteLoggerFactory(out)
+        )
     logger: FilteringBoundLogger = structlog.wrap_logger(
-        structlog.WriteLogger(out),
-        processors=[*_shared(), *last],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
+        structlog.WriteLogger(out), processors=processors, wrapper_class=wrapper
     )
     return logger
 

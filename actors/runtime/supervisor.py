@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from random import SystemRandom
 
 from pydantic import BaseModel
@@ -15,6 +14,7 @@ from actors.runtime.actor import Actor, Context
 from actors.runtime.drain import Reason
 from actors.runtime.host import Host
 from actors.runtime.settings import Settings
+from actors.runtime.version import installed_version
 from bus.port import Bus
 
 ActorType = type[Actor]
@@ -37,14 +37,6 @@ def load_cast(types: Sequence[ActorType], settings: Settings) -> Cast:
 def section_of(cls: ActorType) -> str:
     """The section of settings that an actor reads."""
     return cls.section or cls.name
-
-
-def installed_version() -> str:
-    """AION's version, 0.0.0 when it runs from a tree that was never installed."""
-    try:
-        return version("aion")
-    except PackageNotFoundError:
-        return "0.0.0"
 
 
 class Supervisor:
