@@ -132,7 +132,7 @@ def installed_sections() -> dict[str, Callable[[], type[BaseModel]]]:
 
 
 def _document(environ: Mapping[str, str]) -> Mapping[str, Any]:
-    named = environ.get("AION_CONFIG")
+    named = environ.get("AION_CONFIG") or None  # empty is unset, as shells and compose files mean it
     path = Path(named or "aion.toml")
     if named is None and not path.exists():
         return {}

@@ -1,0 +1,132 @@
+"""The edge over HTTP with the standard library alone."""
+
+import http.client
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from actors.cli.environment import LOCAL_DIR
+from schemas.errors import AionError, InvalidRequest, Unauthenticated, Unavailable
+
+DEFAULT_URL: Final = "http://127.0.0.1:8080"
+_MAX_BODY_BYTES: Final = 16 << 20
+
+
+class Refused(AionError):
+    """The edge answered with a problem (RFC 9457)."""
+
+    def __init__(self, http_status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.http_status = http_status  # type: ignore[misc]
+        self.code = code  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A good answer: 2xx, with its JSON."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One edge and the key to it; a connection for each request."""
+
+    url: str
+    key: str | None = field(repr=False)
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 10.0,
+    ) -> Reply:
+        """One request. Raises `Refused` with the edge's own words, `Unavailable` when nobody answers."""
+        with self.open(method, path, body, headers=headers, timeout_s=timeout_s) as response:
+            text = response.read(_MAX_BODY_BYTES)
+            return Reply(response.status, dict(response.headers), json.loads(text) if text else None)
+
+    @contextmanager
+    def open(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float = 10.0,
+    ) -> Iterator[HTTPResponse]:
+        """The unread response of a request that was not refused; `timeout_s` bounds each read."""
+        connection = self._connect(timeout_s)
+        try:
+            data = None if body is None else json.dumps(body).encode()
+            connection.request(method, path, data, {**self._headers(data), **(headers or {})})
+            response = connection.getresponse()
+            if response.status >= 400:
+                raise _refusal(response)
+            yield response
+        except TimeoutError as error:
+            raise TimeoutError(f"{self.url} did not answer {method} {path} within {timeout_s:g} s") from error
+        except (OSError, HTTPException) as error:
+            raise Unavailable(f"no edge answers at {self.url} ({error}): start one, or set AION_URL") from error
+        finally:
+            connection.close()
+
+    def _connect(self, timeout_s: float) -> HTTPConnection:
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidRequest(f"AION_URL={self.url!r} is not an address: use http://host:port")
+        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        return kind(parts.hostname, parts.port, timeout=timeout_s)
+
+    def _headers(self, data: bytes | None) -> dict[str, str]:
+        headers = {"Accept": "application/json"}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        if self.key is not None:
+            headers["Authorization"] = f"Bearer {self.key}"
+        return headers
+
+
+def find_door(environ: Mapping[str, str] = os.environ) -> Door:
+    """The edge at AION_URL, with the key from AION_API_KEY or from a file. Raises `Unauthenticated` without a key."""
+    key = environ.get("AION_API_KEY") or _stored_key(environ)
+    if not key:
+        raise Unauthenticated("no API key: set AION_API_KEY, or create one with aionctl key create --tenant NAME")
+    return Door(environ.get("AION_URL", DEFAULT_URL).rstrip("/"), key.strip())
+
+
+def _stored_key(environ: Mapping[str, str]) -> str | None:
+    home = Path(environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    for path in (home / "aion" / "api-key", LOCAL_DIR / "api-key"):
+        try:
+            return path.read_text(encoding="ascii").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            raise Unauthenticated(f"{path} holds no readable key ({error}): fix it or delete it") from error
+    return None
+
+
+def _refusal(response: http.client.HTTPResponse) -> Refused:
+    text = response.read(_MAX_BODY_BYTES)
+    try:
+        problem = json.loads(text)
+        detail = problem.get("detail") or problem.get("title") or response.reason
+        code = problem.get("code", "internal")
+    except (ValueError, AttributeError):
+        detail, code = response.reason, "internal"
+    after = response.headers.get("Retry-After")
+    again = f" (again in {after} s)" if after else ""
+    return Refused(response.status, str(code), f"{detail}{again} [HTTP {response.status} {code}]")

@@ -1,0 +1,45 @@
+"""A command's short visit to the bus."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from actors.cli.environment import environment
+from actors.runtime.settings import Settings, read_settings
+from bus import Bus, BusSettings, open_bus
+from schemas.errors import DeadlineExceeded, NotFound
+
+T = TypeVar("T")
+VISIT_TIMEOUT_S = 30.0
+
+
+def visit(work: Callable[[Bus], Awaitable[T]], *, timeout_s: float = VISIT_TIMEOUT_S) -> T:
+    """What `work` returns for the configured bus. Raises its errors, `Unavailable` and `DeadlineExceeded`."""
+    settings = read_settings(environment()).load("nats", BusSettings)
+    return asyncio.run(within(settings, work, timeout_s))
+
+
+async def within(settings: BusSettings, work: Callable[[Bus], Awaitable[T]], timeout_s: float) -> T:
+    """As `visit`, for a caller that has a loop and settings."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            async with open_bus(settings) as bus:
+                return await work(bus)
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"no answer within {timeout_s:g} s: is the bus under load? try again") from error
+
+
+def tool(name: str) -> Any:
+    """A function that an actor's room offers to the command line. Raises `NotFound` naming what to install."""
+    for found in entry_points(group="aion.tools", name=name):
+        try:
+            return found.load()
+        except ModuleNotFoundError as error:
+            raise NotFound(f"{name} needs {error.name}: pip install 'aion[all]'") from error
+    raise NotFound(f"nothing installed offers {name}: pip install 'aion[all]'")
+
+
+def section(settings: Settings, name: str) -> Any:
+    """A section by its own class, which the command line does not import."""
+    return settings.load(name, settings.sections[name]())
