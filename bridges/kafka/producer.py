@@ -40,13 +40,22 @@ async def transactional_producer(settings: KafkaSettings) -> AsyncIterator[AIOKa
         yield producer
     except TimeoutError as error:
         raise Unavailable(f"Kafka at {settings.bootstrap} did not answer in time; the outcome is unknown") from error
-    except (ProducerFenced, InvalidProducerEpoch) as error:
+    except Exception as error:
+        if not _fenced(producer, error):
+            raise
         raise TakenOver(
             f"another producer took over transactional id {settings.transactional_id}, or this one was paused for more "
             f"than transaction_timeout_ms {settings.transaction_timeout_ms}"
         ) from error
     finally:
         await _discard(producer)
+
+
+def _fenced(producer: AIOKafkaProducer, error: Exception) -> bool:
+    """Whether that is the cause: whichever call came next after the sender heard of it fails with another error."""
+    sender = producer._sender.sender_task
+    heard = sender.exception() if sender is not None and sender.done() and not sender.cancelled() else None
+    return any(isinstance(one, (ProducerFenced, InvalidProducerEpoch)) for one in (error, heard))
 
 
 async def _discard(producer: AIOKafkaProducer) -> None:

@@ -28,7 +28,7 @@ async def records_of_task(settings: KafkaSettings, task_id: str, timeout_s: floa
     found: list[ConsumerRecord] = []
     async with consumer(settings, partitions) as reader:
         while True:
-            async for records in read_to_end(reader, partitions, step_timeout_s=settings.step_timeout_s):
+            async for records in read_to_end(reader, partitions, settings):
                 found += [record for record in records if record.key == key]
             billed = any(record.topic == settings.prefix + topics.USAGE for record in found)
             left_s = deadline - time.monotonic()

@@ -31,7 +31,7 @@ class KafkaSink:
         found: Position | None = None
         partition = TopicPartition(self._settings.prefix + topics.OFFSETS, 0)
         async with consumer(self._settings, [partition]) as reader:
-            async for records in read_to_end(reader, [partition], step_timeout_s=self._settings.step_timeout_s):
+            async for records in read_to_end(reader, [partition], self._settings):
                 for record in records:
                     if record.key == position_key(self._settings):
                         found, self._count = decode_position(record.value)

@@ -13,7 +13,7 @@ from typing import Final
 from aiokafka import ConsumerRecord, TopicPartition
 
 from bridges.kafka import topics
-from bridges.kafka.readback import consumer, read_to_end
+from bridges.kafka.readback import consumer, read_to_end, stored_ends
 from bridges.kafka.settings import KafkaSettings
 from bus.port import Bus, Entry
 from bus.subjects import LOG_STREAM
@@ -144,9 +144,10 @@ async def _seen(settings: KafkaSettings, first: int, last: int) -> list[Seen]:
         for topic in (*PRIMARY, topics.USAGE)
         for number in range(topics.partitions_of(topic, settings))
     ]
+    ends = await stored_ends(settings, partitions)
     seen: list[Seen] = []
     async with consumer(settings, partitions) as reader:
-        async for records in read_to_end(reader, partitions, step_timeout_s=settings.step_timeout_s):
+        async for records in read_to_end(reader, partitions, settings, ends):
             seen += [one for record in records if (one := _of_window(record, prefix, first, last)) is not None]
     return sorted(seen, key=lambda record: (record.topic, record.partition, record.offset))
 
