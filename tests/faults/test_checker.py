@@ -99,7 +99,7 @@ def appended(history: History, *added: LogEntry) -> History:
     return replace(history, log=log, kafka=projected(log), end=end, positions={"kafka": end, "ledger": end})
 
 
-def records(history: History, change: Callable[[list[KafkaRecord]], None]) -> History:
+def records(history: History, change: Callable[[list[KafkaRecord]], object]) -> History:
     kafka = list(history.kafka)
     change(kafka)
     return replace(history, kafka=kafka)
@@ -320,6 +320,12 @@ def test_what_is_missing_in_a_source_not_read_to_its_end_is_a_doubt() -> None:
 def test_what_is_wrong_stays_wrong_in_a_source_not_read_to_its_end() -> None:
     history = replace(duplicate_in_kafka(clean()), incomplete=frozenset({"kafka", "ledger"}))
     assert check(history).outcome == "invalid"
+
+
+def test_a_late_end_is_excused_by_a_fault_that_was_healed_less_than_the_grace_before() -> None:
+    late = late_end(clean())
+    assert check(replace(late, healed_ms=60_001)).outcome == "valid"
+    assert set(check(replace(late, healed_ms=60_000)).rules) == {"late_end"}
 
 
 def test_an_answer_that_never_came_is_free_on_either_side() -> None:

@@ -107,7 +107,8 @@ class History:
     """Everything between log sequences `begin` (excluded) and `end` (included), and nothing else.
 
     `positions` are where the projections say they are. `incomplete` names the sources that could not be read to
-    their end: what is missing there is then a doubt, not a violation.
+    their end: what is missing there is then a doubt, not a violation. A task is due `grace_ms` after its deadline,
+    or after `healed_ms` when that is later: nobody ends tasks in time while the one who should is dead.
     """
 
     begin: int
@@ -121,6 +122,7 @@ class History:
     nemesis: Sequence[Nemesis] = ()
     incomplete: frozenset[Source] = frozenset()
     grace_ms: int = 5000
+    healed_ms: int = 0
 
     @cached_property
     def lives(self) -> Mapping[Task, Sequence[LogEntry]]:

@@ -19,11 +19,11 @@ FOLLOWS: dict[str | None, frozenset[str]] = {
 def check_log(history: History) -> Iterator[Finding]:
     """Every task's life, then the sequence itself."""
     for task, life in history.lives.items():
-        yield from _life(task, life, history.grace_ms)
+        yield from _life(task, life, history)
     yield from _sequence(history)
 
 
-def _life(task: Task, life: Sequence[LogEntry], grace_ms: int) -> Iterator[Finding]:
+def _life(task: Task, life: Sequence[LogEntry], history: History) -> Iterator[Finding]:
     ends = [entry for entry in life if entry.event == "ended"]
     if life[0].event == "accepted" and not ends:
         message = f"{task.task_id} was accepted and never ended; its last event is {life[-1].event}"
@@ -35,7 +35,7 @@ def _life(task: Task, life: Sequence[LogEntry], grace_ms: int) -> Iterator[Findi
         yield Finding("second_end", f"{task.task_id} ended {len(ends)} times", task)
     yield from _steps(task, life)
     if ends:
-        yield from _in_time(task, life, ends[0], grace_ms)
+        yield from _in_time(task, life, ends[0], history)
 
 
 def _steps(task: Task, life: Sequence[LogEntry]) -> Iterator[Finding]:
@@ -51,11 +51,12 @@ def _steps(task: Task, life: Sequence[LogEntry]) -> Iterator[Finding]:
         previous = entry.event
 
 
-def _in_time(task: Task, life: Sequence[LogEntry], end: LogEntry, grace_ms: int) -> Iterator[Finding]:
+def _in_time(task: Task, life: Sequence[LogEntry], end: LogEntry, history: History) -> Iterator[Finding]:
     deadline_ms = life[0].body.get("brief", {}).get("deadline_ms")
-    if deadline_ms is not None and end.at_ms > deadline_ms + grace_ms:
+    if deadline_ms is not None and end.at_ms > max(deadline_ms, history.healed_ms) + history.grace_ms:
         late_ms = end.at_ms - deadline_ms
-        yield Finding("late_end", f"{task.task_id} ended {late_ms} ms after its deadline, over {grace_ms}", task)
+        message = f"{task.task_id} ended {late_ms} ms after its deadline, over {history.grace_ms}"
+        yield Finding("late_end", message, task)
 
 
 def _sequence(history: History) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from checker.history import History, Task
+from checker.history import History, Task, TaskRow, UsageRow
 from checker.verdict import Finding
 
 Step = tuple[float, int, str]
@@ -34,7 +34,8 @@ def _projected(history: History, task: Task | None, sequences: set[int]) -> Iter
         if record.sequence in sequences:
             place = f"kafka {record.topic} {record.partition}@{record.offset}"
             yield (float("inf"), 2, f"{place} event {record.sequence} key {record.key}")
-    for row in (*history.tasks, *history.usage):
+    rows: list[TaskRow | UsageRow] = [*history.tasks, *history.usage]
+    for row in rows:
         if task is not None and (row.tenant_id, row.task_id) == task:
             yield (float("inf"), 3, f"ledger {row}")
 
