@@ -1,0 +1,123 @@
+"""The first real task of `aionctl up`, and the proof of it: result, events, Kafka records."""
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from actors.cli.door import Door
+from actors.cli.key import issue_key
+from actors.cli.session import section, tool, within
+from actors.cli.submit import hand_in
+from actors.runtime.settings import Settings
+from bus import Bus, BusSettings
+from bus.subjects import KEYS
+from schemas import keys
+from schemas.errors import AionError, Unauthenticated
+from schemas.events import AuditEvent
+from schemas.ids import TaskId, TenantId
+from schemas.registry import ApiKeyRecord
+
+TENANT = TenantId("demo")
+BUS_TIMEOUT_S = 20.0
+RECORDS_TIMEOUT_S = 15.0
+TASK_TIMEOUT_S = 30.0
+_REFUSED_RETRY_S = 0.1
+
+
+def ensure_key(settings: Settings, path: Path) -> str:
+    """The key of the tenant `demo`: the one in `path` while the bus knows it, else a new one, saved for us only."""
+    stored = path.read_text(encoding="ascii").strip() if path.exists() else ""
+
+    async def work(bus: Bus) -> str:
+        if await _is_good(bus, stored):
+            return stored
+        text, _ = await issue_key(bus, TENANT, note="made by aionctl up")
+        _save(path, text)
+        return text
+
+    return asyncio.run(within(settings.load("nats", BusSettings), work, BUS_TIMEOUT_S))
+
+
+def run_task(door: Door, text: str) -> Any:
+    """The canonical result of a real summary. A key or an intent that the edge has yet to hear of is tried again."""
+    body = {"intent": "summarize", "params": {"text": text, "max_sentences": 2}, "sla": {"timeout_s": TASK_TIMEOUT_S}}
+    deadline = time.monotonic() + TASK_TIMEOUT_S
+    while True:
+        try:
+            return hand_in(door, body, TASK_TIMEOUT_S)
+        except AionError as error:
+            fresh = error.code in ("unauthenticated", "unknown_intent", "unavailable")
+            if not fresh or time.monotonic() > deadline:
+                raise
+        time.sleep(_REFUSED_RETRY_S)
+
+
+def proof(settings: Settings, task_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The task's events as the log holds them, and its records as a `read_committed` consumer gets them."""
+    read_records = tool("kafka-records")
+    kafka = section(settings, "kafka")
+
+    async def both() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        events = await within(settings.load("nats", BusSettings), events_of(TaskId(task_id)), BUS_TIMEOUT_S)
+        async with asyncio.timeout(RECORDS_TIMEOUT_S * 2):
+            return events, await read_records(kafka, task_id, RECORDS_TIMEOUT_S)
+
+    return asyncio.run(both())
+
+
+def events_of(task_id: TaskId) -> Any:
+    """Work for a visit: one line of facts for each event of the task, without its params."""
+
+    async def work(bus: Bus) -> list[dict[str, Any]]:
+        found = []
+        for entry in await bus.log.events(TENANT, task_id):
+            event = entry.event()
+            lane = "" if isinstance(event, AuditEvent) else event.lane
+            found.append({"sequence": entry.sequence, "event": event.event, "lane": lane, "at_ms": event.at_ms})
+        return found
+
+    return work
+
+
+def record_line(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A Kafka record without its value: where it is and what its headers say."""
+    return {
+        "topic": record["topic"],
+        "partition": record["partition"],
+        "offset": record["offset"],
+        "ce_type": record["headers"].get("ce_type"),
+        "aion_seq": record["headers"].get("aion_seq"),
+    }
+
+
+def hints(door: Door) -> str:
+    """Two lines to copy into another terminal."""
+    body = json.dumps({"intent": "summarize", "params": {"text": "One sentence. Another sentence."}})
+    curl = (
+        f"curl -s {door.url}/v1/tasks -H 'Content-Type: application/json' "
+        f"-H \"Authorization: Bearer $(cat var/local/api-key)\" -d '{body}'"
+    )
+    return f"{curl}\n.venv/bin/aionctl submit summarize --text README.md"
+
+
+async def _is_good(bus: Bus, text: str) -> bool:
+    try:
+        parsed = keys.parse(text)
+        stored = await bus.kv.get(KEYS, keys.record_key(parsed.key_id))
+        record = None if stored is None else ApiKeyRecord.model_validate_json(stored.value)
+        keys.verify(parsed, record, time.time_ns() // 1_000_000)
+    except Unauthenticated:
+        return False
+    return True
+
+
+def _save(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(text + "\n")

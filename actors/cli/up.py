@@ -1,0 +1,149 @@
+"""`aionctl up`: everything on this machine, shown working."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from actors.cli.door import Door
+from actors.cli.environment import LOCAL_DIR
+from actors.cli.first_task import ensure_key, hints, proof, record_line, run_task
+from actors.cli.fleet import Fleet, running
+from actors.cli.options import Json
+from actors.cli.output import emit, table, talk
+from actors.cli.session import section
+from actors.cli.watch import status_exit
+from actors.runtime.settings import Settings, read_settings
+from deploy import local
+from schemas.errors import Conflict, Misconfigured
+
+READY_TIMEOUT_S = 60.0
+BUILD_TIMEOUT_S = 900.0
+_SAMPLE = Path(local.__file__).with_name("sample.txt")
+
+
+def up(
+    *,
+    once: Annotated[bool, Parameter(negative=())] = False,
+    page_cache: Annotated[bool, Parameter(negative=())] = False,
+    as_json: Json = False,
+) -> int:
+    """Start the servers and every actor of the Procfile, run a real task through them, and stay up until Ctrl-C.
+
+    Parameters
+    ----------
+    once
+        Stop everything again once the task was shown.
+    page_cache
+        Let NATS acknowledge before fsync: faster, and an acceptance may be lost with the machine's power.
+    """
+    began = time.monotonic()
+    own = read_settings(os.environ)
+    door_url = _free_door(own)
+    if not Path("Procfile").exists():
+        raise Misconfigured("there is no Procfile here: run aionctl up in AION's folder")
+    with _stoppable():
+        try:
+            environ = _prepare(page_cache=page_cache)
+            settings = read_settings(environ)
+            with running(Path("Procfile"), environ, LOCAL_DIR / "actors.log") as fleet:
+                code = _show_first(fleet, settings, door_url, began, as_json=as_json)
+                while not once:
+                    fleet.check()
+                    fleet.wait(1.0)
+        finally:
+            _stop()
+    return code
+
+
+def _prepare(*, page_cache: bool) -> dict[str, str]:
+    """The environment of the actors, once the servers serve and the packages are built; both go on at once."""
+    LOCAL_DIR.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(1) as pool:
+        built = pool.submit(_build)
+        infos = local.up(LOCAL_DIR, os.environ, talk, nats_sync="page-cache" if page_cache else "always")
+        built.result()
+    return {**local.env(infos), **os.environ}
+
+
+def _build() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "executors.wasm.build"],
+        capture_output=True,
+        text=True,
+        timeout=BUILD_TIMEOUT_S,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise Misconfigured(f"the agent packages cannot be built: {(done.stderr or done.stdout).strip()}")
+
+
+def _show_first(fleet: Fleet, settings: Settings, url: str, began: float, *, as_json: bool) -> int:
+    key = ensure_key(settings, LOCAL_DIR / "api-key")
+    door = Door(url, key)
+    fleet.wait_ready(door, READY_TIMEOUT_S)
+    result = run_task(door, _SAMPLE.read_text(encoding="utf-8"))
+    talk(f"first result after {time.monotonic() - began:.1f} s")
+    events, records = proof(settings, result["task_id"])
+    lines = [record_line(record) for record in records]
+    if as_json:
+        emit({"result": result, "events": events, "kafka": lines}, as_json=True)
+    else:
+        _print(result, events, lines)
+    talk(
+        f"\nReady at {url}; the actors' log is {LOCAL_DIR / 'actors.log'}. Ctrl-C stops everything. Try:\n{hints(door)}"
+    )
+    return status_exit(result)
+
+
+def _print(result: Any, events: list[dict[str, Any]], records: list[dict[str, Any]]) -> None:
+    emit(result, as_json=False)
+    emit(events, as_json=False, text="\n" + table(("sequence", "event", "lane", "at_ms"), events))
+    columns = ("topic", "partition", "offset", "ce_type", "aion_seq")
+    emit(records, as_json=False, text="\n" + table(columns, records))
+
+
+def _free_door(settings: Settings) -> str:
+    """Where the edge will answer. Raises `Conflict` when something listens there, `aionctl up` elsewhere for one."""
+    edge = section(settings, "edge")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((edge.host, edge.port))
+        except OSError as error:
+            where = f"{edge.host}:{edge.port}"
+            raise Conflict(f"{where} is taken ({error.strerror}): stop its owner or set AION_EDGE__PORT") from error
+    return f"http://{edge.host}:{edge.port}"
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """SIGTERM stops as Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        _restore(before)
+
+
+def _restore(before: Mapping[signal.Signals, Any]) -> None:
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _stop() -> None:
+    talk("stopping the servers")
+    local.down(LOCAL_DIR)
