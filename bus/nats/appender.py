@@ -1,7 +1,8 @@
 """Appends to the log: singly when few wait, as one atomic batch when many do.
 
 With `sync_interval: always` every append costs one fsync; an atomic batch (server >= 2.12, ADR-50) costs one for
-all its members and is acknowledged after it. Below about 32 waiting, single appends are faster (DESIGN section 7).
+all its members and is acknowledged after it. `Pace` says from how many on that pays: about 32 on a quiet disk (DESIGN
+section 7), a few on a slow one.
 A refused member refuses the batch; its members then go singly, so each caller gets its own answer.
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from bus.nats.connection import Connection, Headers
+from bus.nats.pace import Pace
 from bus.settings import BusSettings
 from schemas.errors import AionError, LogFull, TooManyRequests, Unavailable, WrongSequence
 
@@ -48,6 +50,7 @@ class Appender:
         self._connection = connection
         self._settings = settings
         self._waiting: deque[_Append] = deque()
+        self._pace = Pace(settings.group_wait_ms / 1000, settings.group_max)
         self._single = 0
         self._batching = False
         self._scheduled = False
@@ -82,12 +85,13 @@ class Appender:
         self._scheduled = False
         if self._batching:
             return
-        if self._single + len(self._waiting) >= self._settings.group_min and len(self._waiting) > 1:
+        singles = self._pace.singles
+        if self._single + len(self._waiting) > singles and len(self._waiting) > 1:
             members = self._members()
             self._batching = True
             self._spawn(self._send_batch(members))
             return
-        while self._waiting:
+        while self._waiting and self._single < singles:
             self._single += 1
             self._spawn(self._send_single(self._waiting.popleft()))
 
@@ -115,8 +119,11 @@ class Appender:
         task.add_done_callback(self._tasks.discard)
 
     async def _send_single(self, item: _Append) -> None:
+        loop = asyncio.get_running_loop()
+        sent_at, in_flight = loop.time(), self._single
         try:
             sequence = await self._send(item)
+            self._pace.took(loop.time() - sent_at, in_flight)
         except AionError as error:
             _fail(item, error)
         except asyncio.CancelledError:
