@@ -4,7 +4,8 @@ The log, its copy in Kafka and the ledger are read with the servers' own clients
 shares no code with AION and is itself tested by planting defects (`test_checker.py`).
 """
 
-from collections.abc import AsyncIterator, Callable
+import sys
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,17 +31,16 @@ async def installation(server_folder: Path) -> AsyncIterator[Cluster]:
 
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("victim", ["router", "wasm", "kafka", "ledger", "sweeper", "server:nats"])
-async def test_a_kill_in_the_middle_of_500_tasks_loses_and_doubles_nothing(
-    installation: Cluster, victim: str, record_property: Callable[[str, object], None]
-) -> None:
+async def test_a_kill_in_the_middle_of_500_tasks_loses_and_doubles_nothing(installation: Cluster, victim: str) -> None:
     trial = await run_trial(installation, victim, f"kill-{victim}", count=TASKS, down_s=DOWN_S, rest_s=REST_S)
     verdict = check(trial.history)
-    record_property("figures", figures(trial))
+    sys.stdout.write(f"{victim}: {figures(trial)}\n")  # shown by -rP
     logs = installation.actors.tails()
     assert verdict.outcome == "valid", f"{verdict.report()}\n{figures(trial)}\n{logs}"
     assert len({s.ref for s in trial.history.submissions if s.kind == "ok"}) == TASKS, figures(trial)
     assert trial.open_at_kill > 0, f"nothing was open when {victim} was killed: {figures(trial)}"
     assert installation.actors.dead() == [], logs
+    assert installation.actors.orphans() == [], f"children of a killed {victim} run on"
     assert_it_could_have_failed(trial)
 
 

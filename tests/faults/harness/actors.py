@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ class Actors:
     folder: Path
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     starts: dict[str, int] = field(default_factory=dict)
+    killed: list[int] = field(default_factory=list)
 
     def log(self, name: str) -> Path:
         """Where the newest process of one actor writes."""
@@ -58,6 +60,17 @@ class Actors:
         assert process.poll() is None, f"{name} ended by itself with status {process.returncode}: {self.tail(name)}"
         process.kill()
         process.wait(timeout=STOP_S)
+        self.killed.append(process.pid)
+
+    def orphans(self) -> list[str]:
+        """What still runs of the groups of killed actors: children must notice that their parent is gone."""
+        found = []
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):
+                state, _parent, group = stat.read_text().rpartition(")")[2].split()[:3]
+                if int(group) in self.killed and state not in "ZX":
+                    found.append(stat.parent.name)
+        return found
 
     def dead(self) -> list[str]:
         """The actors that ended without being asked to."""

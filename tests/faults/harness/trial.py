@@ -59,8 +59,8 @@ def _open_at(life: Sequence[LogEntry], at_ms: int) -> bool:
 async def run_trial(cluster: Cluster, victim: str, name: str, *, count: int, down_s: float, rest_s: float) -> Trial:
     """Hand in `count` tasks, SIGKILL `victim` at about half of them, start it again, wait for rest, read all."""
     async with kafka(cluster.urls["kafka"]) as log_copy:
-        await rest(cluster, log_copy, rest_s)
         begin = await log_end(cluster.urls["nats"])
+        await rest(cluster, log_copy, begin, rest_s)
         begins = await log_copy.ends(EVENTS, USAGE, AUDIT, DEAD_LETTERS)
         load = Load(cluster.url, cluster.key, tasks(name, count))
         running = asyncio.create_task(load.run())
@@ -77,7 +77,7 @@ async def run_trial(cluster: Cluster, victim: str, name: str, *, count: int, dow
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-        took_s = await rest(cluster, log_copy, rest_s)
+        took_s = await rest(cluster, log_copy, begin, rest_s)
         nemesis = [Nemesis(killed_ms, f"SIGKILL {victim}"), Nemesis(started_ms, f"start {victim}")]
         nemesis.append(Nemesis(healed_ms, f"{victim} serves"))
         history = await read_history(cluster, log_copy, begin, begins, load, nemesis)
@@ -101,13 +101,13 @@ async def read_history(
     return History(begin, end, load.history, log, records, rows, bills, positions, nemesis, healed_ms=nemesis[-1].at_ms)
 
 
-async def rest(cluster: Cluster, log_copy: Kafka, within_s: float) -> float:
-    """Seconds until every task in the log has ended and both copies hold all of it; gives up after `within_s`.
+async def rest(cluster: Cluster, log_copy: Kafka, begin: int, within_s: float) -> float:
+    """Seconds until every task after `begin` has ended and both copies hold all of it; gives up after `within_s`.
 
     Giving up is not a failure here: what is missing then is for the checker to say.
     """
     began = time.monotonic()
-    read, still_open = 0, set[tuple[str, str]]()
+    read, still_open = begin, set[tuple[str, str]]()
     while time.monotonic() < began + within_s:
         end = await log_end(cluster.urls["nats"])
         for entry in await read_log(cluster.urls["nats"], read, end):
