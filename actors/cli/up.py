@@ -1,5 +1,6 @@
 """`aionctl up`: everything on this machine, shown working."""
 
+import logging
 import os
 import signal
 import socket
@@ -47,6 +48,7 @@ def up(
         Let NATS acknowledge before fsync: faster, and an acceptance may be lost with the machine's power.
     """
     began = time.monotonic()
+    logging.basicConfig(handlers=[logging.NullHandler()])  # what a client library retries is no news here
     own = read_settings(os.environ)
     door_url = _free_door(own)
     if not Path("Procfile").exists():
@@ -127,9 +129,11 @@ def _free_door(settings: Settings) -> str:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does."""
+    """SIGTERM stops as Ctrl-C does. A second one is ignored: stopping has deadlines, and a half stop leaves processes."""
 
     def interrupt(_number: int, _frame: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
