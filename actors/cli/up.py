@@ -129,7 +129,7 @@ def _free_door(settings: Settings) -> str:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """SIGTERM stops as Ctrl-C does. A second one is ignored: stopping has deadlines, and a half stop leaves processes."""
+    """SIGTERM stops as Ctrl-C does. A second one is ignored: stopping has deadlines, half a stop leaves processes."""
 
     def interrupt(_number: int, _frame: object) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
