@@ -51,11 +51,17 @@ class Sweeper(Actor):
         return {"open": len(self._tasks), "swept": self._swept, "window_s": self._window}
 
     async def run(self) -> None:
-        """Follow the log until drained; every tick end what is overdue."""
+        """Follow the log until drained; every tick end what is overdue.
+
+        Nothing is swept before the log was read to where it stood at the start: until then an ended task whose end
+        was not read yet looks overdue, and every batch would cost as many refused appends as tasks were open.
+        """
+        head = (await self.context.bus.log.info()).last
         async with self.context.bus.log.read(0) as reader:
             while not self.context.draining.is_set():
                 await self._read(reader)
-                await self._sweep()
+                if self._log_last >= head:
+                    await self._sweep()
                 await self._keep_window()
 
     async def _read(self, reader: Reader) -> None:

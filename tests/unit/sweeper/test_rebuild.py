@@ -1,0 +1,79 @@
+"""A sweeper that starts on a log full of ended tasks ends only what is open."""
+
+import asyncio
+import random
+from contextlib import suppress
+
+import structlog
+
+from actors.runtime import Context
+from actors.sweeper.actor import Sweeper
+from actors.sweeper.settings import SweeperSettings
+from bus.memory import MemoryBus, MemoryServer
+from schemas.errors import WrongSequence
+from schemas.events import UNROUTED, Accepted, Brief, Ended, Outcome, TaskEvent
+from schemas.ids import EventId, TaskId, TenantId
+from schemas.result import Usage
+from schemas.task import Priority, Privacy
+
+NOW_MS = 1_000_000
+TENANT = TenantId("acme")
+
+
+def accepted(task: str) -> Accepted:
+    times = {"accepted_at_ms": NOW_MS - 9000, "deadline_ms": NOW_MS - 8000}
+    brief = Brief(intent="summarize", priority=Priority.NORMAL, privacy=Privacy.LOCAL_ONLY, **times)
+    about = {"tenant_id": TENANT, "task_id": TaskId(task), "at_ms": NOW_MS - 9000}
+    return Accepted.model_validate({"event_id": f"a-{task}", **about, "brief": brief, "params": {}, "fingerprint": "f"})
+
+
+def ended(task: str) -> Ended:
+    return Ended(
+        event_id=EventId(f"e-{task}"),
+        tenant_id=TENANT,
+        task_id=TaskId(task),
+        at_ms=NOW_MS,
+        outcome=Outcome.COMPLETED,
+        intent="summarize",
+        engine=UNROUTED,
+        usage=Usage(latency_ms=1),
+    )
+
+
+async def fill(bus: MemoryBus, count: int, open_at_once: int) -> None:
+    """`count` overdue tasks that all ended, `open_at_once` of them open at any time: a batch never ends between."""
+    sequences = [0] * count
+    for number in range(count + open_at_once):
+        if number < count:
+            sequences[number] = await bus.log.append(accepted(f"t{number}"), after=0)
+        if number >= open_at_once:
+            done = number - open_at_once
+            await bus.log.append(ended(f"t{done}"), after=sequences[done])
+
+
+async def test_nothing_is_swept_before_the_log_was_read_to_where_it_stood_at_the_start() -> None:
+    bus = MemoryBus(MemoryServer())
+    await fill(bus, count=550, open_at_once=40)
+    await bus.log.append(accepted("forgotten"), after=0)
+    refused: list[str] = []
+    append = bus.log.append
+
+    async def counted(event: TaskEvent, *, after: int, timeout_s: float = 5.0) -> int:
+        try:
+            return await append(event, after=after, timeout_s=timeout_s)
+        except WrongSequence:
+            refused.append(event.task_id)
+            raise
+
+    bus.log.append = counted  # type: ignore[method-assign]
+    context = Context(bus, "one", structlog.get_logger(), lambda: NOW_MS, random.Random(1))
+    sweeper = Sweeper(context, SweeperSettings(required=()))
+    async with sweeper.lifespan():
+        running = asyncio.create_task(sweeper.run())
+        async with asyncio.timeout(5):
+            events = [entry.event().event async for entry in bus.log.follow(TENANT, TaskId("forgotten"))]
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+    assert events == ["accepted", "ended"]
+    assert refused == []
