@@ -10,6 +10,7 @@ from typing import Any
 
 from actors.cli.door import Door
 from actors.cli.key import issue_key
+from actors.cli.output import talk
 from actors.cli.session import section, tool, within
 from actors.cli.submit import hand_in
 from actors.runtime.settings import Settings
@@ -25,6 +26,8 @@ TENANT = TenantId("demo")
 BUS_TIMEOUT_S = 20.0
 RECORDS_TIMEOUT_S = 15.0
 TASK_TIMEOUT_S = 30.0
+FIRST_COMPILE_S = 240.0
+"""A first start compiles every package to machine code; on two busy cores that took a minute."""
 _REFUSED_RETRY_S = 0.1
 
 
@@ -45,7 +48,7 @@ def ensure_key(settings: Settings, path: Path) -> str:
 def run_task(door: Door, text: str) -> Any:
     """The canonical result of a real summary. A key or an intent that the edge has yet to hear of is tried again."""
     body = {"intent": "summarize", "params": {"text": text, "max_sentences": 2}, "sla": {"timeout_s": TASK_TIMEOUT_S}}
-    deadline = time.monotonic() + TASK_TIMEOUT_S
+    deadline, told = time.monotonic() + FIRST_COMPILE_S, False
     while True:
         try:
             return hand_in(door, body, TASK_TIMEOUT_S)
@@ -53,6 +56,9 @@ def run_task(door: Door, text: str) -> Any:
             fresh = error.code in ("unauthenticated", "unknown_intent", "unavailable")
             if not fresh or time.monotonic() > deadline:
                 raise
+            if not told and error.code == "unknown_intent":
+                talk("wasm: compiling the agent packages, once")
+                told = True
         time.sleep(_REFUSED_RETRY_S)
 
 
