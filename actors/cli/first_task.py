@@ -28,7 +28,7 @@ RECORDS_TIMEOUT_S = 15.0
 TASK_TIMEOUT_S = 30.0
 FIRST_COMPILE_S = 240.0
 """A first start compiles every package to machine code; on two busy cores that took a minute."""
-_REFUSED_RETRY_S = 0.1
+_REFUSED_RETRY_S = 0.2
 
 
 def ensure_key(settings: Settings, path: Path) -> str:
