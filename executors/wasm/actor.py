@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel
 
-from actors.runtime import Actor, Context, Work
+from actors.runtime import Actor, Context, GiveBack, Work
 from bus.lease import still_due
 from bus.persist import persist
 from bus.port import Delivery
@@ -20,6 +20,8 @@ from schemas.events import AttemptFailed, Ended, Outcome, Routed
 from schemas.registry import EngineAdvert, ModuleRecord
 from schemas.result import TaskError, Usage
 from schemas.task import Priority
+
+_FULL_PAUSE_S = 0.2
 
 
 class WasmExecutor(Actor):
@@ -127,6 +129,8 @@ class WasmExecutor(Actor):
         try:
             result = await self._run(event)
         except AionError as error:
+            if error.retryable:  # the cells are full or one is being replaced: nothing was decided about the task
+                raise GiveBack(error.retry_after_s or _FULL_PAUSE_S) from error
             return self._failed(event, error)
         except asyncio.CancelledError:
             if key not in self._cancelled:

@@ -20,7 +20,7 @@ from schemas.errors import (
 )
 
 MAX_INPUT_BYTES = MAX_FRAME_BYTES // 2
-MAX_WAITING_PER_CELL = 64
+MAX_WAITING_PER_CELL = 256
 RESPAWN_DELAYS_S = (0.05, 0.2, 1.0)
 _FAILURES: dict[Verdict, type[AionError]] = {
     Verdict.TRAP: ModuleTrap,

@@ -109,13 +109,14 @@ def actors(urls: dict[str, str], packages: Path, left_out: tuple[type[Actor], ..
 async def running(urls: dict[str, str], packages: Path, left_out: tuple[type[Actor], ...] = ()) -> AsyncIterator[Spine]:
     """Every actor but `left_out` in this process, and an API key; leaving drains them all."""
     settings = BusSettings(url=urls["AION_NATS__URL"])
-    supervisor = Supervisor(actors(urls, packages, left_out), lambda: open_bus(settings), structlog.get_logger())
+    cast = actors(urls, packages, left_out)
+    supervisor = Supervisor(cast, lambda: open_bus(settings), structlog.get_logger())
     running = asyncio.create_task(supervisor.run())
     try:
         async with open_bus(settings) as bus:
             key, record = keys.mint(TENANT, time.time_ns() // 1_000_000, secrets.token_bytes(keys.RANDOM_BYTES))
             await bus.kv.put(KEYS, f"apikey.{record.key_id}", record.model_dump_json().encode())
-            port = await _port(bus, running)
+            port = await _port(bus, running, {cls.name for cls, _ in cast.members})
             headers = {"Authorization": f"Bearer {key}"}
             async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:
                 yield Spine(bus, KafkaSettings(bootstrap=urls["AION_KAFKA__BOOTSTRAP"]), http)
@@ -125,12 +126,11 @@ async def running(urls: dict[str, str], packages: Path, left_out: tuple[type[Act
             assert await running == 0
 
 
-async def _port(bus: Bus, running: "asyncio.Task[int]") -> int:
-    async with asyncio.timeout(40):
+async def _port(bus: Bus, running: "asyncio.Task[int]", expected: set[str]) -> int:
+    async with asyncio.timeout(90):  # in a clean checkout the packages are compiled first
         while not running.done():
             found = {one.name: one.data for one in await bus.rpc.discover(wait_s=0.1)}
-            ready = found and all(data.get("ready") for data in found.values())
-            if ready and "edge" in found:
+            if found.keys() >= expected and all(data.get("ready") for data in found.values()):
                 return int(str(found["edge"]["port"]))
             await asyncio.sleep(0.1)
     raise AssertionError("the actors ended before they were ready")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from actors.runtime import Context
+from actors.runtime import Context, GiveBack
 from bus.memory import MemoryBus, MemoryServer
 from bus.port import Delivery
 from bus.subjects import ENGINES, MODULES, cancel, routed
@@ -142,3 +142,14 @@ async def test_a_cancel_frees_the_executor_and_leaves_the_log_alone(ground: Grou
     assert (await ground.last("t6")).event == "routed"
     await ground.executor.execute(await ground.routed("t7", {"text": "It still works."}))
     assert (await ground.last("t7")).outcome is Outcome.COMPLETED
+
+
+async def test_full_cells_give_the_task_back_instead_of_failing_it(ground: Ground) -> None:
+    flood = [ground.executor._sandbox.run("summarize_text", {"text": "One. Two."}, 20.0) for _ in range(600)]
+    delivery = await ground.routed("t8", {"text": "One sentence."})
+    busy = [asyncio.ensure_future(run) for run in flood]
+    await asyncio.sleep(0)
+    with pytest.raises(GiveBack):
+        await ground.executor.execute(delivery)
+    await asyncio.gather(*busy, return_exceptions=True)
+    assert (await ground.last("t8")).event == "routed"
