@@ -9,7 +9,7 @@ from benchmarks.floor.wire import Wire
 
 GROUP_MIN = 32
 GROUP_MAX = 256
-"""The same bounds as `bus.settings.BusSettings`."""
+"""Fixed, as measured on a quiet disk; the bus decides by waiting time instead (ADR-0007)."""
 
 
 class Append(NamedTuple):
