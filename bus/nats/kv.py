@@ -15,6 +15,7 @@ from bus.port import DEFAULT_TIMEOUT_S, KvEntry
 from schemas.errors import Conflict, Unavailable
 
 _WRONG_SEQUENCE = 10071
+_RESTART_S = 1.0
 Changed = Callable[[str, bytes | None], None]
 
 
@@ -109,16 +110,24 @@ class _View:
             raise Unavailable(f"{self._prefix} was not read within {DEFAULT_TIMEOUT_S:g} s") from error
 
     async def follow(self) -> None:
-        """Apply changes for ever."""
+        """Apply changes for ever. A stale view would honour revoked keys, so whatever breaks it starts it anew."""
         while True:
-            found = await self._reader.next(5.0)
-            if self._reader.restarts != self._restarts:
-                self._restarts = self._reader.restarts
-                self._unseen = set(self.values)
-            for _, message in found:
-                self._apply(message, announce=True)
-            if self._unseen and not self._reader.pending:
-                self._drop_unseen()
+            try:
+                await self._step()
+            except Exception:
+                structlog.get_logger("bus").exception("view_restarts", bucket=self._prefix)
+                self._reader.lose()
+                await asyncio.sleep(_RESTART_S)
+
+    async def _step(self) -> None:
+        found = await self._reader.next(5.0)
+        if self._reader.restarts != self._restarts:
+            self._restarts = self._reader.restarts
+            self._unseen = set(self.values)
+        for _, message in found:
+            self._apply(message, announce=True)
+        if self._unseen and not self._reader.pending:
+            self._drop_unseen()
 
     def _drop_unseen(self) -> None:
         for key in self._unseen:

@@ -66,6 +66,7 @@ class NatsTaker:
         self._stopped = False
         self._freed = asyncio.Event()
         self._subscription: Subscription | None = None
+        self._failure: BaseException | None = None
 
     async def get(self) -> Delivery:
         """See `bus.port.Taker.get`."""
@@ -74,8 +75,14 @@ class NatsTaker:
         delivery = await self._ready.get()
         if delivery is None:
             self._ready.put_nowait(None)
-            raise TakerStopped(self._cursor.name)
+            raise self._failure or TakerStopped(self._cursor.name)
         return delivery
+
+    def loop_ended(self, loop: asyncio.Task[None]) -> None:
+        """A loop of ours that broke must not leave its owner waiting for deliveries that never come."""
+        if not loop.cancelled() and loop.exception() is not None:
+            self._failure = loop.exception()
+            self._ready.put_nowait(None)
 
     async def stop(self) -> None:
         """See `bus.port.Taker.stop`."""
@@ -196,6 +203,8 @@ class NatsQueue:
         await self._ensure(cursor)
         taker = NatsTaker(self._connection, cursor, slots)
         loops = [asyncio.create_task(taker.pull_forever()), asyncio.create_task(taker.progress_forever())]
+        for loop in loops:
+            loop.add_done_callback(taker.loop_ended)
         try:
             yield taker
         finally:

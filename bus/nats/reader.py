@@ -64,6 +64,11 @@ class StreamReader:
         """Subscribe and create the consumer, so that nothing stored from now on is missed."""
         await self._restart()
 
+    def lose(self) -> None:
+        """Distrust what is in hand: the next read begins with a new consumer, at the last position handed out."""
+        self._buffer.clear()
+        self._lost = True
+
     async def close(self) -> None:
         """Forget the consumer; the server would after half a minute."""
         await self._forget()
