@@ -1,21 +1,15 @@
 """Durable acceptance: the event a request becomes, and the append that makes it AION's."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from bus.persist import persist
 from bus.port import Log
 from edge.intake import fingerprint
-from schemas.errors import AionError, Conflict, KeyReused, LogFull, Unavailable, WrongSequence
-from schemas.events import Accepted, Brief, Ended, TaskEvent, task_event_adapter
+from schemas.errors import AionError, Conflict, KeyReused, Unavailable, WrongSequence
+from schemas.events import Accepted, Brief, Ended, task_event_adapter
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.money import to_nanousd
 from schemas.task import TaskRequest
-
-RETRY_S = 0.1
-ATTEMPTS = 3
-MIN_ATTEMPT_S = 0.05
-RETRY_AFTER_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,39 +63,13 @@ def accepted_event(
     )
 
 
-async def append_surely(log: Log, event: TaskEvent, *, after: int, within_s: float) -> int:
-    """The sequence of the stored event. An unknown outcome is asked again with the same event until it is known.
-
-    Raises `WrongSequence`, `LogFull`, `PayloadTooLarge`, and `Unavailable` when nothing is known `within_s`.
-    """
-    return await retry_unknown(lambda left_s: log.append(event, after=after, timeout_s=left_s), within_s)
-
-
-async def retry_unknown(attempt: Callable[[float], Awaitable[int]], within_s: float) -> int:
-    """Repeat an idempotent `attempt(seconds left)` while its outcome is unknown and time is left."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + within_s
-    while True:
-        try:
-            return await attempt(max(MIN_ATTEMPT_S, min(end - loop.time(), within_s / ATTEMPTS)))
-        except LogFull as error:
-            raise LogFull(error.message, retry_after_s=error.retry_after_s or RETRY_AFTER_S) from error
-        except Unavailable as error:
-            if loop.time() + RETRY_S >= end:
-                raise Unavailable(
-                    "the log did not confirm in time: send the same request again",
-                    retry_after_s=error.retry_after_s or RETRY_AFTER_S,
-                ) from error
-        await asyncio.sleep(RETRY_S)
-
-
 async def accept(log: Log, event: Accepted, *, keyed: bool, within_s: float) -> Taken:
     """Append `event`, or join the task that already has its id if that was asked for in the same words.
 
-    Raises `KeyReused` (under a key) or `Conflict` (under a body's task_id) when it was not, else as `append_surely`.
+    Raises `KeyReused` (under a key) or `Conflict` (under a body's task_id) when it was not, else as `persist`.
     """
     try:
-        await append_surely(log, event, after=0, within_s=within_s)
+        await persist(log, event, after=0, give_up_s=within_s)
     except WrongSequence:
         taken = await meet(log, event, keyed=keyed, within_s=within_s)
         if taken is None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from actors.runtime import Context
 from bus import subjects
+from bus.persist import persist
 from bus.port import Entry
-from edge.acceptance import append_surely
 from edge.errors import CancelTooLate
 from edge.reading import find, result_bytes
 from schemas.errors import AionError, Unavailable, WrongSequence
@@ -83,7 +83,7 @@ async def _end(context: Context, entries: Sequence[Entry], mark: Mark, within_s:
         raise CancelTooLate(f"task {newest.task_id} has ended: result says how", result_bytes(newest))
     ended = cancelled_event(events, mark)
     try:
-        await append_surely(context.bus.log, ended, after=entries[-1].sequence, within_s=within_s)
+        await persist(context.bus.log, ended, after=entries[-1].sequence, give_up_s=within_s)
     except WrongSequence:
         return None
     return ended
