@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.runtime.actor import Context
 from bridges.beacon import Beacon
-from bridges.position import Batch, Position, check_anchor, check_batch, check_source, event_id_of
+from bridges.position import Batch, Position, check_anchor, check_batch, check_source
 from bus.port import Entry, Log, Reader
-from schemas.errors import Conflict, Misconfigured, ProjectionHalted, ServerIncompatible
+from schemas.errors import Misconfigured, ProjectionHalted, ServerIncompatible, TakenOver
 
 IDLE_S = 0.5
 BACKOFF_FIRST_S = 0.1
@@ -47,12 +47,6 @@ class Sink(Protocol):
         Raises `TakenOver` when another writer has replaced this one, any other exception for "try again".
         """
         ...
-
-
-class TakenOver(Conflict):
-    """Another instance writes for this projection now; this process should end rather than fight it."""
-
-    code = "taken_over"
 
 
 FINAL = (ProjectionHalted, TakenOver, Misconfigured, ServerIncompatible)
@@ -211,6 +205,3 @@ class Projection:
         while entries and len(entries) < self._settings.batch_events and (left_s := until - loop.time()) > 0:
             entries += await reader.next(left_s)
         return entries
-
-
-__all__ = ["Batch", "Position", "Projection", "ProjectionSettings", "Sink", "TakenOver", "event_id_of"]

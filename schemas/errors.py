@@ -11,7 +11,8 @@
     |- Conflict                   conflict           409   ABORTED              no
     |  |- WrongSequence           wrong_sequence     409   ABORTED              no
     |  |- KeyReused               key_reused         422   INVALID_ARGUMENT     no
-    |  `- AlreadyEnded            already_ended      409   FAILED_PRECONDITION  no
+    |  |- AlreadyEnded            already_ended      409   FAILED_PRECONDITION  no
+    |  `- TakenOver               taken_over         409   ABORTED              no
     |- TooManyRequests            too_many_requests  429   RESOURCE_EXHAUSTED   yes
     |- Unavailable                unavailable        503   UNAVAILABLE          yes
     |  |- NoResponders            no_responders      503   UNAVAILABLE          yes
@@ -131,6 +132,12 @@ class AlreadyEnded(Conflict):
 
     code = "already_ended"
     grpc_status = "FAILED_PRECONDITION"
+
+
+class TakenOver(Conflict):
+    """Another instance writes for this projection now; this process should end rather than fight it."""
+
+    code = "taken_over"
 
 
 class TooManyRequests(AionError):

@@ -14,8 +14,7 @@ from bridges.kafka import topics
 from bridges.kafka.encode import Record
 from bridges.kafka.partition import partition_of
 from bridges.kafka.settings import KafkaSettings
-from bridges.projection import TakenOver
-from schemas.errors import Unavailable
+from schemas.errors import TakenOver, Unavailable
 
 CLOSE_S: Final = 2.0
 SINGLE: Final = frozenset({topics.DEAD_LETTERS, topics.OFFSETS})

@@ -12,7 +12,7 @@ from bridges.kafka.encode import Encoder, Record
 from bridges.kafka.producer import commit, fill, transactional_producer
 from bridges.kafka.readback import consumer, read_to_end
 from bridges.kafka.settings import KafkaSettings
-from bridges.projection import Batch, Position
+from bridges.position import Batch, Position
 from bus.subjects import LOG_STREAM
 from schemas.errors import Misconfigured
 

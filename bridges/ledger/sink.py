@@ -11,7 +11,7 @@ from bridges.ledger.connect import writing_connection
 from bridges.ledger.fold import AuditRow, Folded, TaskRow, Unreadable, UsageRow, fold
 from bridges.ledger.migrate import migrate, migrations
 from bridges.ledger.settings import LedgerSettings
-from bridges.projection import Batch, Position
+from bridges.position import Batch, Position
 from schemas.errors import Conflict
 
 PROJECTION = "ledger"

@@ -23,10 +23,9 @@ from bridges.kafka.sink import open_kafka_sink
 from bridges.kafka.topics import ensure_topics
 from bridges.kafka.verify import verify
 from bridges.position import Batch, Position, check_batch
-from bridges.projection import TakenOver
 from bus.memory import MemoryBus, MemoryServer
 from bus.port import Entry
-from schemas.errors import Misconfigured, NotFound
+from schemas.errors import Misconfigured, NotFound, TakenOver
 from schemas.events import Accepted, AuditEvent, Brief, Ended, Outcome, Routed
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.result import Engine, Usage

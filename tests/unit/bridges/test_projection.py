@@ -10,10 +10,10 @@ import pytest
 
 from actors.runtime.actor import Context
 from bridges.position import Batch, Position
-from bridges.projection import Projection, ProjectionSettings, TakenOver
+from bridges.projection import Projection, ProjectionSettings
 from bus import subjects
 from bus.memory import MemoryBus, MemoryServer
-from schemas.errors import Misconfigured, ProjectionHalted
+from schemas.errors import Misconfigured, ProjectionHalted, TakenOver
 from schemas.registry import ProjectionPosition
 
 SETTINGS = ProjectionSettings(batch_events=4, linger_ms=0)
