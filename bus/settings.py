@@ -1,6 +1,11 @@
 """How to reach the bus and what the log is like (section `nats`: `AION_NATS__URL`, ...)."""
 
+from typing import Final
+
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+KEEP_S: Final = 3600.0
+"""The log's window when nothing else is set."""
 
 
 class BusSettings(BaseModel):
@@ -15,7 +20,7 @@ class BusSettings(BaseModel):
     name: str = "aion"
     connect_timeout_s: float = Field(default=10.0, gt=0)
     replicas: int = Field(default=1, ge=1, le=5)
-    keep_s: float = Field(default=3600.0, ge=10, description="The log's window; deadlines are capped at half of it.")
+    keep_s: float = Field(default=KEEP_S, ge=10, description="The log's window; deadlines are capped at half of it.")
     max_bytes: int = Field(
         default=8 << 30, ge=1 << 20, description="Past it the log refuses appends: edges answer 503."
     )

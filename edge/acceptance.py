@@ -14,11 +14,10 @@ from schemas.task import TaskRequest
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """When the edge took the request, and how long a task may take."""
+    """When the edge took the request, and how long a task may take that does not say."""
 
     now_ms: int
     default_timeout_s: float
-    max_timeout_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Taken:
 
 def deadline_ms(request: TaskRequest, times: Times) -> int:
     """The absolute deadline, minted once."""
-    timeout_s = min(request.sla.timeout_s or times.default_timeout_s, times.max_timeout_s)
+    timeout_s = request.sla.timeout_s or times.default_timeout_s
     return times.now_ms + round(timeout_s * 1000)
 
 

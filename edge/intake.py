@@ -64,6 +64,14 @@ def check_tenant(request: TaskRequest, tenant_id: TenantId) -> None:
         raise Forbidden("tenant_id is not the tenant of this API key: leave it out")
 
 
+def check_timeout(request: TaskRequest, longest_s: float) -> None:
+    """Raise `BodyInvalid` when the task asks for more time than any task may have here."""
+    asked_s = request.sla.timeout_s
+    if asked_s is not None and asked_s > longest_s:
+        detail = f"{asked_s:g} s is longer than a task may take here: {longest_s:g} s, half of what the log keeps"
+        raise BodyInvalid(f"sla.timeout_s: {detail}", [FieldError("/sla/timeout_s", detail)])
+
+
 def fingerprint(request: TaskRequest) -> str:
     """SHA-256 over the canonical request: sorted keys, defaults filled in, without ids, which the task has anyway."""
     content = request.model_dump(mode="json", exclude={"task_id", "tenant_id"})

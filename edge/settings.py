@@ -18,9 +18,8 @@ class EdgeSettings(BaseModel):
     body_timeout_s: float = Field(default=10.0, gt=0, description="A body that is not complete by then is refused.")
     default_wait_s: float = Field(default=30.0, ge=0)
     max_wait_s: float = Field(default=60.0, ge=0, description="`Prefer: wait` is lowered to this.")
-    default_timeout_s: float = Field(default=60.0, gt=0, description="A task's time when its SLA names none.")
-    max_timeout_s: float = Field(
-        default=1800.0, gt=0, description="Deadlines are lowered to this: at most half of what the log keeps."
+    default_timeout_s: float = Field(
+        default=60.0, gt=0, description="A task's time when its SLA names none; at most half of the log's window."
     )
     accept_timeout_s: float = Field(default=5.0, gt=0, description="How long one append is tried before a 503.")
     max_waiting: int = Field(default=4096, ge=1, description="Submissions being accepted or waited for at once.")
@@ -36,8 +35,4 @@ class EdgeSettings(BaseModel):
     def _consistent(self) -> Self:
         if self.default_wait_s > self.max_wait_s:
             raise ValueError(f"default_wait_s {self.default_wait_s} is over max_wait_s {self.max_wait_s}: lower it")
-        if self.default_timeout_s > self.max_timeout_s:
-            raise ValueError(
-                f"default_timeout_s {self.default_timeout_s} is over max_timeout_s {self.max_timeout_s}: lower it"
-            )
         return self

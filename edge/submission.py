@@ -10,7 +10,7 @@ from actors.runtime import Context
 from edge.acceptance import Taken, Times, accept, accepted_event, meet
 from edge.bulkhead import Bulkhead
 from edge.catalogue import Catalogue
-from edge.intake import Naming, Preference, check_tenant, read_naming, read_prefer, read_request
+from edge.intake import Naming, Preference, check_tenant, check_timeout, read_naming, read_prefer, read_request
 from edge.middleware import tenant_of
 from edge.reading import result_bytes
 from edge.settings import EdgeSettings
@@ -43,6 +43,7 @@ class Submission:
             tenant_id = tenant_of(request)
             task = read_request(await self._body(request), settings.max_depth)
             check_tenant(task, tenant_id)
+            check_timeout(task, self._context.longest_task_s)
             naming = read_naming(request.headers, task, tenant_id)
             event = self._event(task, tenant_id, naming, request.headers.get("traceparent"))
             with self._waiting.register(tenant_id, event.task_id) as waiter:
@@ -72,7 +73,7 @@ class Submission:
 
     def _event(self, task: TaskRequest, tenant_id: TenantId, naming: Naming, traceparent: str | None) -> Accepted:
         now_ms = self._context.now_ms()
-        times = Times(now_ms, self._settings.default_timeout_s, self._settings.max_timeout_s)
+        times = Times(now_ms, min(self._settings.default_timeout_s, self._context.longest_task_s))
         task_id = naming.chosen or TaskId(uuid7(now_ms))
         trace = read_traceparent(traceparent, os.urandom(24))
         return accepted_event(task, tenant_id, task_id, self._context.new_event_id(), trace, times)

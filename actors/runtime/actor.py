@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from structlog.typing import FilteringBoundLogger
 
 from bus.port import Answer, Bus, Delivery
+from bus.settings import KEEP_S
 from bus.subjects import Cursor
 from schemas.ids import EventId, uuid7
 
@@ -46,6 +47,13 @@ class Context:
     now_ms: Callable[[], int]
     rng: random.Random = field(default_factory=random.Random)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
+    keep_s: float = KEEP_S
+    """The log's window (`AION_NATS__KEEP_S`)."""
+
+    @property
+    def longest_task_s(self) -> float:
+        """The most time a task may have: half of the window, so that no open task leaves the log (DESIGN section 1)."""
+        return self.keep_s / 2
 
     def new_event_id(self) -> EventId:
         """A fresh time-ordered id."""

@@ -27,8 +27,9 @@ def run_actors(types: Sequence[ActorType], environ: Mapping[str, str]) -> int:
     bus = settings.load("nats", BusSettings)
     cast = load_cast(types, settings)
     log = open_logs(runtime)
+    supervisor = Supervisor(cast, lambda: open_bus(bus), log, keep_s=bus.keep_s, grace_s=runtime.grace_s)
     with asyncio.Runner(loop_factory=_loop) as runner:
-        return runner.run(_supervise(Supervisor(cast, lambda: open_bus(bus), log, grace_s=runtime.grace_s), log))
+        return runner.run(_supervise(supervisor, log))
 
 
 async def _supervise(supervisor: Supervisor, log: FilteringBoundLogger) -> int:

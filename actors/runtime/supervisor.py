@@ -46,11 +46,20 @@ class Supervisor:
     is drained by signal (`aion.ctl.drain.<actor>`) leaves alone; the others go on.
     """
 
-    def __init__(self, cast: Cast, open_bus: BusOpener, log: FilteringBoundLogger, *, grace_s: float = 20.0) -> None:
+    def __init__(
+        self,
+        cast: Cast,
+        open_bus: BusOpener,
+        log: FilteringBoundLogger,
+        *,
+        keep_s: float,
+        grace_s: float = 20.0,
+    ) -> None:
         self._cast = cast
         self._open_bus = open_bus
         self._log = log
         self._grace_s = grace_s
+        self._keep_s = keep_s
         self._hosts: list[Host] = []
         self._asked: Reason | None = None
 
@@ -82,7 +91,7 @@ class Supervisor:
         rng = SystemRandom()
         instance = rng.randbytes(8).hex()
         log = self._log.bind(actor=cls.name, instance=instance)
-        context = Context(bus, instance, log, _now_ms, rng)
+        context = Context(bus, instance, log, _now_ms, rng, keep_s=self._keep_s)
         return Host(cls(context, settings), installed_version(), self._grace_s, lambda: self.drain(Reason.FAILED))
 
     async def _watch(self, bus: Bus) -> None:

@@ -36,7 +36,7 @@ class Sweeper(Actor):
         self._positions: Mapping[str, bytes] = {}
         self._log_last = 0
         self._swept = 0
-        self._window: float | None = settings.keep_s
+        self._window: float | None = context.keep_s
         self._window_due = 0.0
 
     @asynccontextmanager
@@ -120,9 +120,8 @@ class Sweeper(Actor):
         if now_s < self._window_due:
             return
         self._window_due = now_s + self.settings.window_every_s
-        wanted = window_s(
-            self.settings.keep_s, self.settings.required, self._known(), self._log_last, self.context.now_ms()
-        )
+        keep_s, required, now_ms = self.context.keep_s, self.settings.required, self.context.now_ms()
+        wanted = window_s(keep_s, required, self._known(), self._log_last, now_ms)
         try:
             await self.context.bus.log.set_window(wanted)
         except AionError as error:

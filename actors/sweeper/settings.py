@@ -9,6 +9,5 @@ class SweeperSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     grace_s: float = Field(default=1.0, ge=0, le=4, description="Past the deadline, before the sweeper ends a task.")
-    keep_s: float = Field(default=3600.0, ge=10, description="The log's window, as in `nats.keep_s`.")
     required: tuple[str, ...] = Field(default=("kafka", "ledger"), description="Projections that nothing may outrun.")
     window_every_s: float = Field(default=2.0, gt=0)

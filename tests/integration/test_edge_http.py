@@ -83,13 +83,13 @@ def new_id() -> EventId:
 
 
 @asynccontextmanager
-async def world_of(**settings: Any) -> AsyncIterator[World]:
+async def world_of(*, keep_s: float = 3600.0, **settings: Any) -> AsyncIterator[World]:
     server = MemoryServer()
     async with AsyncExitStack() as stack:
         bus, edge_bus = MemoryBus(server), MemoryBus(server)
         module = ModuleRecord(name="greeter", version="1.0.0", digest="sha256:" + "0" * 64, intents=("greet",))
         await bus.kv.put(subjects.MODULES, "greeter", module.model_dump_json().encode())
-        context = Context(edge_bus, "edge-1", structlog.get_logger(), server.now_ms)
+        context = Context(edge_bus, "edge-1", structlog.get_logger(), server.now_ms, keep_s=keep_s)
         edge = Edge(context, EdgeSettings(**({"port": 0, "drain_grace_s": 2.0, "accept_timeout_s": 1.0} | settings)))
         await stack.enter_async_context(edge.lifespan())
         http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}"))
@@ -219,6 +219,20 @@ async def test_a_request_that_may_not_pass_leaves_nothing_in_the_log(world: Worl
 async def chunks(size: int) -> AsyncIterator[bytes]:
     for _ in range(0, size, 10_000):
         yield b" " * 10_000
+
+
+async def test_no_task_may_take_longer_than_half_of_what_the_log_keeps() -> None:
+    async with world_of(keep_s=40.0) as world:
+        refused, _, body = await world.submit({"intent": "greet", "sla": {"timeout_s": 20.5}})
+        assert (refused, [fault["pointer"] for fault in json.loads(body)["errors"]]) == (400, ["/sla/timeout_s"])
+        assert "20 s" in json.loads(body)["detail"]
+        for asked in ({}, {"timeout_s": 20}):
+            status, _, _ = await world.submit({"intent": "greet", "sla": asked}, headers={"Prefer": "respond-async"})
+            assert status == 202
+        async with world.bus.log.read(0) as reader:
+            events = [entry.event() for entry in await reader.next(1)]
+    times = [event.brief.deadline_ms - event.brief.accepted_at_ms for event in events if isinstance(event, Accepted)]
+    assert times == [20_000, 20_000]
 
 
 async def test_unknown_routes_methods_and_ids_are_problems_too(world: World) -> None:

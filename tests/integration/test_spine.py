@@ -110,7 +110,7 @@ async def running(urls: dict[str, str], packages: Path, left_out: tuple[type[Act
     """Every actor but `left_out` in this process, and an API key; leaving drains them all."""
     settings = BusSettings(url=urls["AION_NATS__URL"])
     cast = actors(urls, packages, left_out)
-    supervisor = Supervisor(cast, lambda: open_bus(settings), structlog.get_logger())
+    supervisor = Supervisor(cast, lambda: open_bus(settings), structlog.get_logger(), keep_s=settings.keep_s)
     running = asyncio.create_task(supervisor.run())
     try:
         async with open_bus(settings) as bus:

@@ -54,7 +54,7 @@ class Stage:
     def start(self, *actors: type[Actor]) -> "asyncio.Task[int]":
         cast = Cast([(actor, actor.settings_type()) for actor in actors])
         log = open_logs(RuntimeSettings(log_json=True), self.logs)
-        self.supervisor = Supervisor(cast, self.open_bus, log, grace_s=self.grace_s)
+        self.supervisor = Supervisor(cast, self.open_bus, log, keep_s=900.0, grace_s=self.grace_s)
         return asyncio.ensure_future(self.supervisor.run())
 
     def drain(self, reason: Reason = Reason.SIGNAL) -> None:
@@ -299,6 +299,20 @@ async def test_discovery_shows_what_an_actor_does(stage: Stage) -> None:
     gate.set()
     stage.drain()
     assert await process == 0
+
+
+async def test_every_actor_knows_the_window_and_how_long_a_task_may_take(stage: Stage) -> None:
+    seen: list[tuple[float, float]] = []
+
+    class Reader(Actor):
+        name: ClassVar[str] = "reader"
+
+        async def run(self) -> None:
+            seen.append((self.context.keep_s, self.context.longest_task_s))
+            stage.drain()
+
+    assert await stage.start(Reader) == 0
+    assert seen == [(900.0, 450.0)]
 
 
 async def test_a_drain_asked_before_the_bus_opened_is_kept(stage: Stage) -> None:

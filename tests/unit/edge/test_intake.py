@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edge.errors import BodyInvalid
 from edge.intake import (
     check_depth,
+    check_timeout,
     fingerprint,
     read_event_id,
     read_naming,
@@ -56,6 +57,15 @@ def test_the_fingerprint_ignores_order_spacing_and_defaults_but_no_value() -> No
     same = read_request(b' {"params": {"y": [2], "x": 1}, "priority": "normal", "intent": "a"}', 32)
     other = read_request(b'{"intent":"a","params":{"x":1,"y":["2"]}}', 32)
     assert fingerprint(one) == fingerprint(same) != fingerprint(other)
+
+
+def test_more_time_than_the_log_can_hold_a_task_is_refused_by_naming_the_cap() -> None:
+    asked = read_request(b'{"intent":"a","sla":{"timeout_s":61}}', 32)
+    check_timeout(asked, 61)
+    check_timeout(read_request(b'{"intent":"a"}', 32), 5)
+    with pytest.raises(BodyInvalid, match=r"61 s is longer .*: 60 s") as caught:
+        check_timeout(asked, 60)
+    assert [fault.pointer for fault in caught.value.errors] == ["/sla/timeout_s"]
 
 
 def test_a_key_names_the_task_of_its_tenant() -> None:

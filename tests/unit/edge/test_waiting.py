@@ -19,15 +19,15 @@ TENANT, TASK = TenantId("acme"), TaskId("t")
 
 
 def accepted() -> Accepted:
-    request = read_request(b'{"intent":"greet","sla":{"timeout_s":5000e-1,"budget_usd":0.25}}', 32)
-    return accepted_event(request, TENANT, TASK, EventId("e1"), f"00-{'a' * 32}-{'b' * 16}-01", Times(1000, 60, 100))
+    request = read_request(b'{"intent":"greet","sla":{"timeout_s":100,"budget_usd":0.25}}', 32)
+    return accepted_event(request, TENANT, TASK, EventId("e1"), f"00-{'a' * 32}-{'b' * 16}-01", Times(1000, 60))
 
 
 def ended() -> Ended:
     return cancelled_event([accepted()], Mark(EventId("e2"), 1500))
 
 
-def test_the_deadline_is_lowered_to_the_longest_allowed() -> None:
+def test_the_deadline_is_the_time_of_acceptance_and_what_the_sla_gives() -> None:
     brief = accepted().brief
     assert (brief.deadline_ms, brief.budget_nanousd) == (1000 + 100_000, 250_000_000)
 

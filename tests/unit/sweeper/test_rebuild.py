@@ -1,8 +1,9 @@
-"""A sweeper that starts on a log full of ended tasks ends only what is open."""
+"""A sweeper that starts on a log full of ended tasks ends only what is open, and keeps the log's one window."""
 
 import asyncio
 import random
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 
@@ -51,6 +52,19 @@ async def fill(bus: MemoryBus, count: int, open_at_once: int) -> None:
             await bus.log.append(ended(f"t{done}"), after=sequences[done])
 
 
+@asynccontextmanager
+async def sweeping(bus: MemoryBus, keep_s: float = 3600.0) -> AsyncIterator[None]:
+    """A sweeper at work that waits for no projection."""
+    context = Context(bus, "one", structlog.get_logger(), lambda: NOW_MS, random.Random(1), keep_s=keep_s)
+    sweeper = Sweeper(context, SweeperSettings(required=()))
+    async with sweeper.lifespan():
+        running = asyncio.create_task(sweeper.run())
+        yield
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
 async def test_nothing_is_swept_before_the_log_was_read_to_where_it_stood_at_the_start() -> None:
     bus = MemoryBus(MemoryServer())
     await fill(bus, count=550, open_at_once=40)
@@ -66,14 +80,15 @@ async def test_nothing_is_swept_before_the_log_was_read_to_where_it_stood_at_the
             raise
 
     bus.log.append = counted  # type: ignore[method-assign]
-    context = Context(bus, "one", structlog.get_logger(), lambda: NOW_MS, random.Random(1))
-    sweeper = Sweeper(context, SweeperSettings(required=()))
-    async with sweeper.lifespan():
-        running = asyncio.create_task(sweeper.run())
-        async with asyncio.timeout(5):
-            events = [entry.event().event async for entry in bus.log.follow(TENANT, TaskId("forgotten"))]
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
+    async with sweeping(bus), asyncio.timeout(5):
+        events = [entry.event().event async for entry in bus.log.follow(TENANT, TaskId("forgotten"))]
     assert events == ["accepted", "ended"]
     assert refused == []
+
+
+async def test_the_log_keeps_what_the_one_setting_of_the_window_says() -> None:
+    bus = MemoryBus(MemoryServer(max_age_s=3600.0))
+    await bus.log.append(accepted("overdue"), after=0)
+    async with sweeping(bus, keep_s=700.0), asyncio.timeout(5):
+        while (await bus.log.info()).max_age_s != 700.0:  # noqa: ASYNC110 - the twin has no event for it
+            await asyncio.sleep(0)
