@@ -18,6 +18,7 @@ from schemas.events import (
     Outcome,
     Routed,
     TaskEvent,
+    following,
     task_event_adapter,
 )
 from schemas.ids import EventId, TaskId, TenantId
@@ -42,13 +43,8 @@ def cancelled_event(events: Sequence[TaskEvent], mark: Mark) -> Ended:
     briefs = [event.brief for event in events if isinstance(event, Accepted | Routed | AttemptFailed)]
     routed = [event for event in events if isinstance(event, Routed)]
     cost = sum(event.cost_nanousd for event in events if isinstance(event, AttemptFailed))
-    newest = events[-1]
     return Ended(
-        event_id=mark.event_id,
-        tenant_id=newest.tenant_id,
-        task_id=newest.task_id,
-        at_ms=mark.now_ms,
-        traceparent=newest.traceparent,
+        **following(events[-1], mark.event_id, mark.now_ms),
         outcome=Outcome.CANCELLED,
         intent=briefs[0].intent,
         engine=routed[-1].decision if routed else UNROUTED,

@@ -14,7 +14,7 @@ from bus.subjects import ENGINES, accepted, attempt_failed
 from router.decision import Decision, EngineFacts, decide, engines_of, next_attempt
 from router.settings import RouterSettings
 from schemas.errors import WrongSequence
-from schemas.events import Accepted, AttemptFailed, Ended, Outcome, Routed
+from schemas.events import Accepted, AttemptFailed, Ended, Outcome, Routed, following
 from schemas.registry import EngineAdvert
 from schemas.result import Engine, Usage
 from schemas.task import Priority
@@ -109,11 +109,7 @@ class Router(Actor):
 
     def _routed_event(self, event: Accepted | AttemptFailed, decision: Decision, *, attempt: int) -> Routed:
         return Routed(
-            event_id=self.context.new_event_id(),
-            tenant_id=event.tenant_id,
-            task_id=event.task_id,
-            at_ms=self.context.now_ms(),
-            traceparent=event.traceparent,
+            **following(event, self.context.new_event_id(), self.context.now_ms()),
             brief=event.brief,
             params=event.params,
             engine=decision.engine,
@@ -126,11 +122,7 @@ class Router(Actor):
         now_ms = self.context.now_ms()
         latency_ms = max(0, now_ms - event.brief.accepted_at_ms)
         return Ended(
-            event_id=self.context.new_event_id(),
-            tenant_id=event.tenant_id,
-            task_id=event.task_id,
-            at_ms=now_ms,
-            traceparent=event.traceparent,
+            **following(event, self.context.new_event_id(), now_ms),
             outcome=Outcome.FAILED,
             intent=event.brief.intent,
             engine=Engine(route="local", chosen_by="ai-router", reason=f"every engine failed, last {event.engine}"),

@@ -7,7 +7,7 @@ Each event knows its lane, the second half of its subject `aion.task.<event>.<la
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias, TypedDict
 
 from pydantic import Field, TypeAdapter
 
@@ -133,6 +133,27 @@ class Ended(_TaskEvent):
 
 TaskEvent: TypeAlias = Annotated[Accepted | Routed | Started | AttemptFailed | Ended, Field(discriminator="event")]
 task_event_adapter: TypeAdapter[TaskEvent] = TypeAdapter(TaskEvent)
+
+
+class Identity(TypedDict):
+    """What every event of a task says of itself."""
+
+    event_id: EventId
+    tenant_id: TenantId
+    task_id: TaskId
+    at_ms: int
+    traceparent: str | None
+
+
+def following(event: TaskEvent, event_id: EventId, at_ms: int) -> Identity:
+    """The identity of the event that comes after `event` in its task's history and trace."""
+    return Identity(
+        event_id=event_id,
+        tenant_id=event.tenant_id,
+        task_id=event.task_id,
+        at_ms=at_ms,
+        traceparent=event.traceparent,
+    )
 
 
 class AuditEvent(Message):

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from schemas.events import Ended, LogEvent, Outcome, canonical_result, log_event_adapter, task_event_adapter
+from schemas.events import (
+    Ended,
+    LogEvent,
+    Outcome,
+    canonical_result,
+    following,
+    log_event_adapter,
+    task_event_adapter,
+)
+from schemas.ids import EventId
 from schemas.result import Status, TaskError
 
 json_values = st.recursive(
@@ -93,6 +102,13 @@ def test_every_event_knows_its_lane(event_of: Callable[[str], Any], kind: str, l
 def test_every_outcome_has_its_status(event_of: Callable[[str], Any], outcome: Outcome, status: Status) -> None:
     ended = event_of("ended").model_copy(update={"outcome": outcome})
     assert canonical_result(ended).status is status
+
+
+def test_what_follows_an_event_belongs_to_the_same_task_and_trace(event_of: Callable[[str], Any]) -> None:
+    before = event_of("accepted").model_copy(update={"traceparent": "00-trace"})
+    after = following(before, EventId("e-9"), 77)
+    assert (after["tenant_id"], after["task_id"], after["traceparent"]) == ("acme", "t-1", "00-trace")
+    assert (after["event_id"], after["at_ms"]) == ("e-9", 77)
 
 
 def test_no_outcome_is_without_a_status(event_of: Callable[[str], Any]) -> None:
