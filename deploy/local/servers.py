@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -17,6 +18,7 @@ from deploy.local.process import is_alive
 from deploy.local.server import LocalServer, Place, Progress
 from deploy.local.state import StateFile, write_atomically
 from deploy.local.supervise import Supervisor, describe
+from deploy.local.unprivileged import leave_refuge
 from deploy.local.valkey import Valkey
 from schemas.errors import LocalServerError
 
@@ -72,6 +74,14 @@ def down(data_dir: Path = DATA_DIR) -> list[str]:
         with ThreadPoolExecutor(max_workers=len(servers) or 1) as pool:
             stopped = list(pool.map(lambda s: Supervisor(s, state).down(started[s.name]), servers))
     return [server.name for server, ran in zip(servers, stopped, strict=True) if ran]
+
+
+def remove(data_dir: Path = DATA_DIR) -> None:
+    """Stop what `up` started here and delete all of its data, also where a server had to keep it elsewhere."""
+    down(data_dir)
+    for server in _servers():
+        leave_refuge(data_dir / server.name)
+    shutil.rmtree(data_dir, ignore_errors=True)
 
 
 def status(data_dir: Path = DATA_DIR) -> list[ServerInfo]:

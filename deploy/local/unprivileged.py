@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pwd
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +47,20 @@ def reachable(path: Path, identity: Identity) -> bool:
 
 def refuge(folder: Path) -> Path:
     """Give root's folder that stands in for one that other users cannot enter; the same one each time."""
-    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-    home = REFUGES / f"aion-local-{digest}"
+    home = _refuge_of(folder)
     home.mkdir(mode=0o755, exist_ok=True)
     if home.is_symlink() or home.stat().st_uid != 0:
         raise LocalServerError(f"{home} belongs to somebody else; delete it and start again")
     return home
+
+
+def leave_refuge(folder: Path) -> None:
+    """Delete the folder that `refuge` made for this one; none, or somebody else's, is left as it is."""
+    home = _refuge_of(folder)
+    if home.is_dir() and not home.is_symlink() and home.stat().st_uid == os.geteuid():
+        shutil.rmtree(home)
+
+
+def _refuge_of(folder: Path) -> Path:
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    return REFUGES / f"aion-local-{digest}"

@@ -14,7 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from redis.asyncio import Redis
 
-from deploy.local import ServerInfo, down, env, status, up
+from deploy.local import ServerInfo, down, env, remove, status, up
 from deploy.local.process import birth
 from schemas.errors import LocalServerError
 
@@ -86,8 +86,9 @@ def test_only_what_is_not_configured_is_started(server_folder: Path) -> None:
             == env(infos.values())
             == OTHERS | {"AION_NATS__URL": infos["nats"].url}
         )
-    finally:
         stopped = down(data_dir)
+    finally:
+        remove(data_dir)
     assert stopped == ["nats"]
     assert birth(infos["nats"].pid or 0) is None
 
@@ -105,15 +106,21 @@ def test_a_dead_server_comes_back_on_its_port_and_down_spares_strangers(server_f
         assert after.url == before.url
         assert after.pid != before.pid
     finally:
-        down(data_dir)
+        remove(data_dir)
 
 
-def test_down_stops_all_four_and_frees_their_ports(server_folder: Path) -> None:
+def test_down_stops_all_four_and_frees_their_ports_and_remove_leaves_no_data(server_folder: Path) -> None:
     data_dir = server_folder / "four"
     try:
         infos = up(data_dir, cache_dir=CACHE)
-    finally:
+        (postgres,) = (info for info in infos if info.name == "postgres")
         stopped = down(data_dir)
+        assert postgres.data_dir is not None
+        assert postgres.data_dir.exists()
+    finally:
+        remove(data_dir)
+    assert not data_dir.exists()
+    assert not postgres.data_dir.exists()
     assert stopped == ["nats", "kafka", "postgres", "valkey"]
     assert [birth(info.pid or 0) for info in infos] == [None] * 4
     for info in infos:

@@ -28,7 +28,7 @@ from bridges.ledger.settings import LedgerSettings
 from bus import Bus, BusSettings, open_bus
 from bus.questions import LEDGER_GET, LEDGER_LIST
 from bus.subjects import KEYS
-from deploy.local import down, env, up
+from deploy.local import env, remove, up
 from edge.actor import Edge
 from edge.settings import EdgeSettings
 from executors.wasm.actor import WasmExecutor
@@ -81,7 +81,7 @@ def urls(server_folder: Path) -> Iterator[dict[str, str]]:
     try:
         yield env(up(data_dir, unset, cache_dir=ROOT / "var" / "cache"))
     finally:
-        down(data_dir)
+        remove(data_dir)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from signal import SIGTERM
 
 import pytest
 
-from deploy.local import ServerInfo, down, env, status
+from deploy.local import ServerInfo, down, env, remove, status, unprivileged
 from deploy.local.kafka import metadata_request, parse_metadata, server_properties
 from deploy.local.nats import Nats, verify
 from deploy.local.ports import FIRST_PORT, LAST_PORT, choose_ports
@@ -144,3 +144,15 @@ def test_the_end_of_a_log_is_quoted(tmp_path: Path) -> None:
     assert last_lines(log) == "(no log)"
     log.write_text("".join(f"line {n}\n" for n in range(40)))
     assert last_lines(log, 2) == "line 38\nline 39"
+
+
+def test_the_folder_that_stands_in_for_an_unreachable_one_goes_with_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unprivileged, "REFUGES", tmp_path)
+    home = unprivileged._refuge_of(tmp_path / "local" / "postgres")
+    (home / "data").mkdir(parents=True)
+    remove(tmp_path / "other")
+    assert home.exists()
+    remove(tmp_path / "local")
+    assert list(tmp_path.iterdir()) == []
