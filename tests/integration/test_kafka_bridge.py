@@ -115,6 +115,10 @@ async def reach(subject: KafkaBridge, sequence: int) -> None:
     await until(lambda: int(str(subject.status()["sequence"])) >= sequence)
 
 
+async def positioned(subject: KafkaBridge) -> None:
+    await until(lambda: subject.ready() is None)
+
+
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(40):
         while not condition():  # noqa: ASYNC110 - a broker's progress
@@ -177,7 +181,7 @@ async def test_bridges_killed_at_random_moments(settings: KafkaSettings) -> None
         last = await live_some(bus, 40, first=life * 40)
         subject = bridge(server, settings)
         task = asyncio.create_task(subject.run())
-        await until(lambda subject=subject: subject.ready() is None)
+        await positioned(subject)
         await asyncio.sleep(rng.uniform(0, 0.15))
         cut_short += int(str(subject.status()["sequence"])) < last
         task.cancel()

@@ -289,8 +289,10 @@ async def test_discovery_shows_what_an_actor_does(stage: Stage) -> None:
 
     process = stage.start(Waiting)
     await stage.append(1)
-    await until(lambda: stage.supervisor is not None and bool(stage.said("actor_started")))
-    await until(lambda: stage.supervisor.status()["waiting"]["in_flight"] == 1)
+    await until(lambda: bool(stage.said("actor_started")))
+    supervisor = stage.supervisor
+    assert supervisor is not None
+    await until(lambda: supervisor.status()["waiting"]["in_flight"] == 1)
     (seen,) = await MemoryBus(stage.server).rpc.discover()
     assert seen.data["slots"] == 4
     assert seen.data["ready"] is False

@@ -27,3 +27,11 @@ def every_event() -> dict[str, LogEvent]:
             event_id=EventId("e-2"), tenant_id=TenantId("acme"), kind="login", at_ms=5, actor="edge", subject="key"
         ),
     }
+
+
+@pytest.fixture
+def accepted(every_event: dict[str, LogEvent]) -> Accepted:
+    """The first event of a task."""
+    event = every_event["accepted"]
+    assert isinstance(event, Accepted)
+    return event

@@ -12,7 +12,7 @@ from bus.memory import MemoryBus, MemoryServer
 from bus.port import Answer, Call, Question, Service
 from bus.subjects import ENGINES, accepted
 from schemas.errors import DeadlineExceeded
-from schemas.events import LogEvent
+from schemas.events import Accepted
 from schemas.task import Message, Priority
 
 T = TypeVar("T")
@@ -52,10 +52,10 @@ def _fresh() -> tuple[MemoryServer, MemoryBus, MemoryBus]:
     return server, MemoryBus(server), MemoryBus(server)
 
 
-def test_a_dead_takers_delivery_comes_again_after_its_ack_wait(every_event: dict[str, LogEvent]) -> None:
+def test_a_dead_takers_delivery_comes_again_after_its_ack_wait(accepted: Accepted) -> None:
     async def scene() -> tuple[float, int]:
         _, survivor, victim = _fresh()
-        await survivor.log.append(every_event["accepted"], after=0)
+        await survivor.log.append(accepted, after=0)
         async with victim.queue.take(CURSOR, slots=1) as dying, survivor.queue.take(CURSOR, slots=1) as taker:
             await dying.get()
             await asyncio.sleep(60)  # its progress keeps it
@@ -70,10 +70,10 @@ def test_a_dead_takers_delivery_comes_again_after_its_ack_wait(every_event: dict
     assert 10.0 * 2 / 3 - 1e-3 <= waited_s <= 10.0 + 1e-3
 
 
-def test_a_delay_is_kept_to_the_moment(every_event: dict[str, LogEvent]) -> None:
+def test_a_delay_is_kept_to_the_moment(accepted: Accepted) -> None:
     async def scene() -> float:
         _, bus, _ = _fresh()
-        await bus.log.append(every_event["accepted"], after=0)
+        await bus.log.append(accepted, after=0)
         async with bus.queue.take(CURSOR, slots=1) as taker:
             await (await taker.get()).give_back(45.0)
             await (await taker.get()).done()
@@ -96,13 +96,15 @@ def test_an_advert_that_is_not_renewed_disappears_after_its_ttl() -> None:
             assert dict(view) == {}
         return told
 
-    assert [(pytest.approx(at), value) for at, value in _run(scene())] == [(0.0, b"1"), (20.0, b"2"), (50.0, None)]
+    times_s, values = zip(*_run(scene()), strict=True)
+    assert times_s == pytest.approx((0.0, 20.0, 50.0))
+    assert values == (b"1", b"2", None)
 
 
-def test_the_window_slides_with_the_logs_clock(every_event: dict[str, LogEvent]) -> None:
+def test_the_window_slides_with_the_logs_clock(accepted: Accepted) -> None:
     async def scene() -> tuple[int, int]:
         _, bus, _ = _fresh()
-        await bus.log.append(every_event["accepted"], after=0)
+        await bus.log.append(accepted, after=0)
         await asyncio.sleep(3599)
         assert (await bus.log.info()).first == 1
         await asyncio.sleep(2)
@@ -130,7 +132,7 @@ def test_a_question_waits_exactly_as_long_as_it_said() -> None:
     assert _run(scene()) == pytest.approx(7.5)
 
 
-def test_the_same_scene_plays_the_same_way_each_time(every_event: dict[str, LogEvent]) -> None:
+def test_the_same_scene_plays_the_same_way_each_time(accepted: Accepted) -> None:
     async def scene() -> list[tuple[float, str, int]]:
         _, one, two = _fresh()
         seen: list[tuple[float, str, int]] = []
@@ -147,7 +149,7 @@ def test_the_same_scene_plays_the_same_way_each_time(every_event: dict[str, LogE
                     await (delivery.give_back(1.0) if delivery.delivered < 3 else delivery.done())
 
         for number in range(10):
-            event = every_event["accepted"].model_copy(update={"task_id": f"t-{number}", "event_id": f"e-{number}"})
+            event = accepted.model_copy(update={"task_id": f"t-{number}", "event_id": f"e-{number}"})
             await one.log.append(event, after=0)
         workers = [asyncio.create_task(work(name, bus)) for name, bus in (("one", one), ("two", two))]
         await finished.wait()
