@@ -7,6 +7,7 @@ import stat
 import subprocess
 import uuid
 from pathlib import Path
+from typing import NamedTuple
 
 from executors.wasm.child import start_child
 from executors.wasm.engine_settings import engine_fingerprint
@@ -18,11 +19,16 @@ REFUSED = 2
 MAX_COMPLAINT_BYTES = 2048
 
 
+class _Form(NamedTuple):
+    abi: str
+    metered: bool
+
+
 class ArtifactCache:
     """Artifacts under `folder`, as `<key>.<sha256 of the artifact>.aot`.
 
-    The key covers module digest, ABI and engine fingerprint. An artifact is native code: the folder must belong to this
-    user alone, and a file that does not hash to its own name is thrown away and compiled again.
+    The key covers module digest, ABI, metering and engine fingerprint. An artifact is native code: the folder must
+    belong to this user alone, and a file that does not hash to its own name is thrown away and compiled again.
     """
 
     def __init__(self, folder: Path, *, compile_timeout_s: float = COMPILE_TIMEOUT_S) -> None:
@@ -38,15 +44,16 @@ class ArtifactCache:
             raise Misconfigured(f"artifact cache {self._folder} is open to other users: chmod 700 and chown it")
         self._fingerprint = engine_fingerprint()
 
-    def key(self, module_digest: str, abi: str) -> bytes:
-        """32 bytes that name one compiled form of one module."""
-        return hashlib.sha256(f"{module_digest}\n{abi}\n{self._fingerprint}".encode()).digest()
+    def key(self, module_digest: str, abi: str, *, metered: bool) -> bytes:
+        """32 bytes that name one compiled form of one module; `metered` code counts its fuel."""
+        form = f"{module_digest}\n{abi}\n{metered}\n{self._fingerprint}"
+        return hashlib.sha256(form.encode()).digest()
 
-    async def get(self, module_digest: str, abi: str, wasm: bytes) -> Path:
+    async def get(self, module_digest: str, abi: str, wasm: bytes, *, metered: bool) -> Path:
         """The checked artifact of `wasm`, compiled at most once; `PackageInvalid` when it does not compile."""
-        key = self.key(module_digest, abi).hex()
+        key = self.key(module_digest, abi, metered=metered).hex()
         found = await asyncio.to_thread(self._find, key)
-        return found or await self._compile(key, abi, wasm)
+        return found or await self._compile(key, _Form(abi, metered), wasm)
 
     def _find(self, key: str) -> Path | None:
         for path in sorted(self._folder.glob(f"{key}.*.aot")):
@@ -55,18 +62,18 @@ class ArtifactCache:
             path.unlink(missing_ok=True)
         return None
 
-    async def _compile(self, key: str, abi: str, wasm: bytes) -> Path:
+    async def _compile(self, key: str, form: "_Form", wasm: bytes) -> Path:
         draft = self._folder / f"{key}.{uuid.uuid4().hex}.draft"
         try:
-            await self._run_compiler(abi, draft, wasm)
+            await self._run_compiler(form, draft, wasm)
             digest = await asyncio.to_thread(_digest, draft)
             return draft.rename(self._folder / f"{key}.{digest}.aot")
         finally:
             draft.unlink(missing_ok=True)
 
-    async def _run_compiler(self, abi: str, draft: Path, wasm: bytes) -> None:
+    async def _run_compiler(self, form: "_Form", draft: Path, wasm: bytes) -> None:
         child = await start_child(
-            "executors.wasm.compiler", abi, str(draft),
+            "executors.wasm.compiler", form.abi, str(int(form.metered)), str(draft),
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:

@@ -22,7 +22,7 @@ DIGEST_PLACEHOLDER = "STAMPED-BY-BUILD"
 STAMP_NAME = ".stamp"
 BUILD_TIMEOUT_S = 600
 _C_FLAGS = (
-    "--target=wasm32-wasi", "-Os", "-std=c11", "-Wall", "-Wextra", "-Werror", "-s", "-Wl,-z,stack-size=65536",
+    "--target=wasm32-wasi", "-O2", "-std=c11", "-Wall", "-Wextra", "-Werror", "-s", "-Wl,-z,stack-size=65536",
 )  # fmt: skip
 _C_CORE = ("summarize_text/json.h", "summarize_text/json.c", "summarize_text/summarize.h", "summarize_text/summarize.c")
 

@@ -15,7 +15,7 @@ import wasmtime
 
 from executors.wasm.confine import confine
 from executors.wasm.engine import new_engine
-from executors.wasm.engine_settings import MIN_THREAD_STACK_BYTES
+from executors.wasm.engine_settings import MIN_THREAD_STACK_BYTES, EngineKind, kind_of
 from executors.wasm.frames import (
     LENGTH,
     Load,
@@ -26,8 +26,9 @@ from executors.wasm.frames import (
     encode_reply,
     frame_length,
 )
-from executors.wasm.guest import UNMETERED, Guest, GuestFailed, OutputOverflow, ReactorGuest, StdioGuest
+from executors.wasm.guest import Guest, GuestFailed, OutputOverflow, StdioGuest
 from executors.wasm.guest_component import ComponentGuest
+from executors.wasm.guest_reactor import ReactorGuest
 from executors.wasm.ticker import EpochTicker
 
 MAX_MESSAGE_CHARS = 400
@@ -44,12 +45,12 @@ class _Readable(Protocol):
 
 
 class Cell:
-    """Loaded guests and the engine they share."""
+    """Loaded guests, and the engines they need: at most one of each kind."""
 
     def __init__(self) -> None:
-        self._engine = new_engine()
-        self._ticker = EpochTicker(self._engine)
-        self._guests: dict[bytes, Guest] = {}
+        self._engines: dict[EngineKind, wasmtime.Engine] = {}
+        self._ticker = EpochTicker()
+        self._guests: dict[bytes, tuple[Guest, wasmtime.Engine]] = {}
 
     def serve(self, stream: _Readable, peer: socket.socket) -> None:
         """Say ready, then answer until the parent hangs up."""
@@ -62,30 +63,37 @@ class Cell:
     def _answer(self, request: Load | Run) -> Reply:
         if isinstance(request, Load):
             return self._load(request)
-        guest = self._guests.get(request.key)
-        if guest is None:
+        loaded = self._guests.get(request.key)
+        if loaded is None:
             return Reply(Verdict.NOT_LOADED, b"the parent did not load this package")
-        return self._run(guest, request)
+        return self._run(*loaded, request)
 
     def _load(self, request: Load) -> Reply:
         try:
-            self._guests[request.key] = _GUESTS[request.abi](self._engine, request.path)
-        except (wasmtime.WasmtimeError, OSError) as error:
+            engine = self._engine(kind_of(request.abi, metered=request.metered))
+            self._guests[request.key] = _GUESTS[request.abi](engine, request.path), engine
+        except (wasmtime.WasmtimeError, OSError, ValueError) as error:
             return Reply(Verdict.NOT_LOADED, _short(str(error)))
         return Reply(Verdict.OK, b"")
 
-    def _run(self, guest: Guest, request: Run) -> Reply:
-        limits = request.limits
+    def _engine(self, kind: EngineKind) -> wasmtime.Engine:
+        if kind not in self._engines:
+            self._engines[kind] = new_engine(kind)
+            self._ticker.watch(self._engines[kind])
+        return self._engines[kind]
+
+    def _run(self, guest: Guest, engine: wasmtime.Engine, request: Run) -> Reply:
+        limits, used = request.limits, 0
         wall, cpu = time.perf_counter_ns(), time.thread_time_ns()
-        budget = limits.fuel or UNMETERED
-        store = wasmtime.Store(self._engine)
+        store = wasmtime.Store(engine)
         try:
             store.set_limits(limits.memory_bytes, -1, MAX_INSTANCES, MAX_INSTANCES, 1)
-            store.set_fuel(budget)
+            if limits.fuel:
+                store.set_fuel(limits.fuel)
             self._ticker.arm(store, limits.timeout_us / 1e6)
             verdict, payload = _attempt(guest, store, request)
-            self._ticker.disarm()
-            used = budget - store.get_fuel()
+            if limits.fuel:
+                used = limits.fuel - store.get_fuel()
         finally:
             self._ticker.disarm()
             store.close()

@@ -79,7 +79,7 @@ class CellProcess:
     async def run(self, abi: str, key: bytes, artifact: str, limits: Limits, payload: bytes) -> Reply:
         """One call; `ModuleTimeout` when nothing came back `WATCHDOG_GRACE_S` after the guest's deadline."""
         if key not in self._loaded:
-            await self._load(Load(abi, key, artifact))
+            await self._load(Load(abi, key, limits.fuel > 0, artifact))
         timeout_s = limits.timeout_us / 1e6
         started = time.monotonic()
         try:

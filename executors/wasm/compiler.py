@@ -1,4 +1,4 @@
-"""The compiler child, `python -m executors.wasm.compiler <abi> <file> <parent pid>`: module in, artifact out.
+"""The compiler child, `python -m executors.wasm.compiler <abi> <metered> <file> <parent pid>`: module in, artifact out.
 
 A compile bomb takes down this process alone: its CPU time and data are limited here, its wall clock by the parent.
 Exit status 2 means that the module was refused; the reason is on stderr.
@@ -13,6 +13,9 @@ from wasmtime import component
 
 from executors.wasm.confine import confine
 from executors.wasm.engine import new_engine
+from executors.wasm.engine_settings import kind_of
+from executors.wasm.guest import prelink
+from executors.wasm.guest_reactor import check_exports
 
 MAX_CPU_S = 120
 MAX_DATA_BYTES = 4 * 1024**3
@@ -20,9 +23,9 @@ REFUSED = 2
 _EXPORTS = {"stdio": ("_start",), "reactor": ("memory", "aion_alloc", "aion_handle", "aion_free")}
 
 
-def compile_module(abi: str, wasm: bytes) -> bytes:
-    """The AOT artifact; raises `WasmtimeError` for an invalid module, `ValueError` for a missing export."""
-    engine = new_engine()
+def compile_module(abi: str, wasm: bytes, *, metered: bool) -> bytes:
+    """The AOT artifact; raises `WasmtimeError` for an invalid module, `ValueError` for a missing or mistyped export."""
+    engine = new_engine(kind_of(abi, metered=metered))
     if abi == "component":
         built = component.Component(engine, wasm)
         if built.get_export_index("handle") is None:
@@ -33,20 +36,20 @@ def compile_module(abi: str, wasm: bytes) -> bytes:
     missing = [name for name in _EXPORTS[abi] if name not in present]
     if missing:
         raise ValueError(f"the module does not export {', '.join(missing)}, which abi {abi!r} needs")
-    linker = wasmtime.Linker(engine)
-    linker.define_wasi()
-    linker.instantiate_pre(module)
+    if abi == "reactor":
+        check_exports(module)
+    prelink(engine, module)
     return bytes(module.serialize())
 
 
 def main() -> None:
     """Compile stdin into the named file, or exit with `REFUSED`."""
-    abi, target, parent_pid = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    abi, metered, target, parent_pid = sys.argv[1], sys.argv[2] == "1", sys.argv[3], int(sys.argv[4])
     confine(parent_pid, writable=True)
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_S, MAX_CPU_S))
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_DATA_BYTES, MAX_DATA_BYTES))
     try:
-        artifact = compile_module(abi, sys.stdin.buffer.read())
+        artifact = compile_module(abi, sys.stdin.buffer.read(), metered=metered)
     except (wasmtime.WasmtimeError, ValueError) as error:
         sys.stderr.write(" ".join(str(error).split())[:400])
         raise SystemExit(REFUSED) from error

@@ -1,7 +1,7 @@
 """What parent and cell say to each other: length-prefixed frames with fixed binary headers.
 
     frame  = length u32 | body
-    load   = 0x01 | abi u8 | key 32 bytes | artifact path (UTF-8)
+    load   = 0x01 | abi u8 | key 32 bytes | metered u8 | artifact path (UTF-8)
     run    = 0x02 | abi u8 | key 32 bytes | timeout us u64 | memory bytes u64 | output bytes u32 | fuel u64 | input
     reply  = verdict u8 | fuel used u64 | wall us u64 | cpu us u64 | output, or a message when the verdict is not OK
 
@@ -9,8 +9,8 @@ All integers are big-endian. A cell answers frames one by one, in order.
 """
 
 import struct
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 LENGTH = struct.Struct("!I")
@@ -36,8 +36,7 @@ class Verdict(IntEnum):
     NOT_LOADED = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(NamedTuple):
     """What one call may use; `fuel` 0 means unmetered."""
 
     timeout_us: int
@@ -46,17 +45,16 @@ class Limits:
     fuel: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
-    """Make the artifact at `path` callable as `key`."""
+class Load(NamedTuple):
+    """Make the artifact at `path` callable as `key`; `metered` says which engine it was compiled for."""
 
     abi: str
     key: bytes
+    metered: bool
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """Call the loaded module `key` once in a fresh instance."""
 
     abi: str
@@ -65,8 +63,7 @@ class Run:
     payload: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A cell's answer to one frame."""
 
     verdict: Verdict
@@ -79,7 +76,9 @@ class Reply:
 def encode_request(request: Load | Run) -> bytes:
     """The whole frame, length included."""
     if isinstance(request, Load):
-        body = _KIND.pack(_LOAD, _ABIS.index(request.abi), request.key) + request.path.encode()
+        body = (
+            _KIND.pack(_LOAD, _ABIS.index(request.abi), request.key) + bytes([request.metered]) + request.path.encode()
+        )
     else:
         limits = request.limits
         head = _LIMITS.pack(limits.timeout_us, limits.memory_bytes, limits.output_bytes, limits.fuel)
@@ -93,7 +92,7 @@ def decode_request(body: bytes) -> Load | Run:
         kind, abi, key = _KIND.unpack_from(body)
         rest = body[_KIND.size :]
         if kind == _LOAD:
-            return Load(_ABIS[abi], key, rest.decode())
+            return Load(_ABIS[abi], key, bool(rest[0]), rest[1:].decode())
         if kind == _RUN:
             return Run(_ABIS[abi], key, Limits(*_LIMITS.unpack_from(rest)), rest[_LIMITS.size :])
     except (struct.error, IndexError, UnicodeDecodeError) as error:

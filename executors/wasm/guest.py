@@ -1,4 +1,4 @@
-"""One loaded module and how to call it: a fresh Store and instance for every call, dropped right after."""
+"""What a loaded module can do, and the stdio ABI: a fresh Store and instance for every call, dropped right after."""
 
 import ctypes
 import errno
@@ -8,9 +8,6 @@ import wasmtime
 from wasmtime import _ffi as ffi
 
 from executors.wasm.frames import Limits
-
-ERROR_BIT = 1 << 63
-UNMETERED = 1 << 62
 
 
 class GuestFailed(Exception):
@@ -38,7 +35,7 @@ class StdioGuest:
 
     def __init__(self, engine: wasmtime.Engine, path: str) -> None:
         self._module = wasmtime.Module.deserialize_file(engine, path)
-        self._pre = _prelink(engine, self._module)
+        self._pre = prelink(engine, self._module)
         self._instance: wasmtime.Instance | None = None
 
     def call(self, store: wasmtime.Store, limits: Limits, payload: bytes) -> bytes:
@@ -67,52 +64,8 @@ class StdioGuest:
         return _grown_memory(self._instance, store)
 
 
-class ReactorGuest:
-    """A module exporting `aion_alloc`, `aion_handle` and `memory`; the cheapest ABI."""
-
-    def __init__(self, engine: wasmtime.Engine, path: str) -> None:
-        self._module = wasmtime.Module.deserialize_file(engine, path)
-        self._pre = _prelink(engine, self._module)
-        self._imports = bool(self._module.imports)
-        self._initialize = any(item.name == "_initialize" for item in self._module.exports)
-        self._instance: wasmtime.Instance | None = None
-
-    def call(self, store: wasmtime.Store, limits: Limits, payload: bytes) -> bytes:
-        """Copy the input in, handle it, copy the output out; nothing is freed, the Store goes as a whole."""
-        self._instance = None
-        if self._imports:
-            store.set_wasi(wasmtime.WasiConfig())
-        self._instance = instance = self._pre.instantiate(store)
-        if self._initialize:
-            _function(instance, store, "_initialize")(store)
-        pointer = int(_function(instance, store, "aion_alloc")(store, len(payload))) & 0xFFFFFFFF
-        memory = instance.exports(store)["memory"]
-        if not isinstance(memory, wasmtime.Memory):
-            raise GuestFailed("export 'memory' is not a memory")
-        if pointer == 0 or pointer + len(payload) > memory.data_len(store):
-            raise MemoryError
-        memory.write(store, payload, pointer)
-        packed = int(_function(instance, store, "aion_handle")(store, pointer, len(payload))) & (2**64 - 1)
-        return _output(store, memory, packed, limits)
-
-    def memory_grown(self, store: wasmtime.Store) -> int:
-        """See `Guest`."""
-        return _grown_memory(self._instance, store)
-
-
-def _output(store: wasmtime.Store, memory: wasmtime.Memory, packed: int, limits: Limits) -> bytes:
-    pointer, length = (packed & ~ERROR_BIT) >> 32, packed & 0xFFFFFFFF
-    if pointer + length > memory.data_len(store):
-        raise GuestFailed("answered with bytes outside of its memory")
-    if length > limits.output_bytes:
-        raise OutputOverflow
-    output = bytes(memory.read(store, pointer, pointer + length))
-    if packed & ERROR_BIT:
-        raise GuestFailed(output.decode(errors="replace"))
-    return output
-
-
-def _prelink(engine: wasmtime.Engine, module: wasmtime.Module) -> wasmtime.InstancePre:
+def prelink(engine: wasmtime.Engine, module: wasmtime.Module) -> wasmtime.InstancePre:
+    """The module with WASI preview 1 as its only imports, ready to instantiate."""
     linker = wasmtime.Linker(engine)
     linker.define_wasi()
     return linker.instantiate_pre(module)

@@ -33,10 +33,10 @@ _FAILURES: dict[Verdict, type[AionError]] = {
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """What a guest answered, and what it used inside its cell."""
+    """What a guest answered, and what it used inside its cell; fuel is counted only where it is limited."""
 
     payload: bytes
-    fuel_used: int
+    fuel_used: int | None
     wall_s: float
     cpu_s: float
 
@@ -177,4 +177,4 @@ def _judged(reply: Reply, name: str) -> Output:
     failure = _FAILURES.get(reply.verdict)
     if failure:
         raise failure(f"{name}: {reply.payload.decode(errors='replace')}")
-    return Output(reply.payload, reply.fuel_used, reply.wall_us / 1e6, reply.cpu_us / 1e6)
+    return Output(reply.payload, reply.fuel_used or None, reply.wall_us / 1e6, reply.cpu_us / 1e6)

@@ -30,6 +30,11 @@ class InstalledPackage:
         return self.manifest.metadata.name
 
     @property
+    def metered(self) -> bool:
+        """Whether its fuel is limited, and so counted."""
+        return self.manifest.spec.limits.fuel is not None
+
+    @property
     def intents(self) -> tuple[str, ...]:
         """The intents it answers."""
         return self.manifest.spec.intents
@@ -72,8 +77,9 @@ async def load_package(folder: Path, cache: ArtifactCache) -> InstalledPackage:
     manifest, wasm = await asyncio.to_thread(_read, folder)
     entry = manifest.spec.entry
     contract = Contract(manifest)
-    artifact = await cache.get(entry.digest, entry.abi, wasm)
-    return InstalledPackage(manifest, cache.key(entry.digest, entry.abi), artifact, contract)
+    metered = manifest.spec.limits.fuel is not None
+    artifact = await cache.get(entry.digest, entry.abi, wasm, metered=metered)
+    return InstalledPackage(manifest, cache.key(entry.digest, entry.abi, metered=metered), artifact, contract)
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wasmtime
 import yaml
 
 from executors.wasm import Sandbox
@@ -106,6 +107,12 @@ async def hostile(rogues: Path, cache: Path) -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
+MISTYPED_REACTOR = """
+(module (memory (export "memory") 1) (func (export "aion_alloc") (param i32) (result i32) i32.const 8)
+  (func (export "aion_free") (param i32 i32))
+  (func (export "aion_handle") (param i64 i64 i64) (result i64) i64.const 0))
+"""
+
 ABIS = pytest.mark.parametrize("abi", ["command", "reactor"])
 
 
@@ -151,7 +158,13 @@ async def test_a_long_text_is_summarised_well_within_its_deadline(ours: Sandbox)
     assert len(text) > 100_000
     answer = await ours.run("summarize_text", {"text": text, "max_sentences": 20}, 5)
     assert len(answer.result["sentences"]) == 20
-    assert answer.fuel_used is not None
+
+
+async def test_fuel_is_counted_where_it_is_limited(hostile: Sandbox) -> None:
+    metered = await hostile.run("metered", {"do": "count"}, 5)
+    unmetered = await hostile.run("reactor", {"do": "count"}, 5)
+    assert 0 < (metered.fuel_used or 0) < 1_000_000
+    assert unmetered.fuel_used is None
 
 
 async def test_python_finds_the_keywords(ours: Sandbox) -> None:
@@ -206,6 +219,12 @@ async def works(sandbox: Sandbox, name: str) -> None:
 async def test_no_state_survives_a_request(hostile: Sandbox, abi: str) -> None:
     for _ in range(5):
         await works(hostile, abi)
+
+
+@ABIS
+async def test_no_byte_of_memory_survives_a_request(hostile: Sandbox, abi: str) -> None:
+    for _ in range(3):
+        assert (await hostile.run(abi, {"do": "residue"}, 5)).result == {"dirty": 0}
 
 
 @ABIS
@@ -331,13 +350,15 @@ async def test_broken_packages_are_refused_and_the_others_load(
     (install(tmp_path, "absent", reactor_wasm, "reactor") / "m.wasm").unlink()
     install(tmp_path, "junk", b"\0asm\1\0\0\0junk", "reactor")
     install(tmp_path, "disguised", reactor_wasm, "stdio")
+    install(tmp_path, "mistyped", bytes(wasmtime.wat2wasm(MISTYPED_REACTOR)), "reactor")
     async with Sandbox(tmp_path, cache, cells=1) as sandbox:
         refused = {entry.folder: entry.error for entry in sandbox.refused}
         assert set(sandbox.packages) == {"good"}
-        assert set(refused) == {"tampered", "unreadable", "absent", "junk", "disguised"}
+        assert set(refused) == {"tampered", "unreadable", "absent", "junk", "disguised", "mistyped"}
         assert all(isinstance(error, PackageInvalid) for error in refused.values())
         assert "digest" in str(refused["tampered"])
         assert "_start" in str(refused["disguised"])
+        assert "'aion_handle' must have the type" in str(refused["mistyped"])
         await works(sandbox, "good")
 
 

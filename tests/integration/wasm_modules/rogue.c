@@ -43,6 +43,13 @@ static char *obey(const char *input, char *out, size_t room) {
         snprintf(out, room, "{\"variables\":%d}", environ && environ[0] ? 1 : 0);
         return out;
     }
+    if (told(input, "residue")) { /* does memory hold what an earlier instance wrote there? then write all over it */
+        size_t room_bytes = 4 << 20, dirty = 0;
+        volatile unsigned char *page = (unsigned char *)(__builtin_wasm_memory_grow(0, room_bytes >> 16) << 16);
+        for (size_t i = 0; i < room_bytes; i++) { dirty += page[i] != 0; page[i] = 0xAA; }
+        snprintf(out, room, "{\"dirty\":%u}", (unsigned)dirty);
+        return out;
+    }
     if (told(input, "array")) return strcpy(out, "[1]");
     if (told(input, "garbage")) return strcpy(out, "{not json");
     if (told(input, "mistype")) return strcpy(out, "{\"count\":\"one\"}");

@@ -31,8 +31,9 @@ def body(frame: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("abi", ["stdio", "reactor", "component"])
-def test_a_load_comes_back(abi: str) -> None:
-    request = Load(abi, KEY, "/кэш/a.aot")
+@pytest.mark.parametrize("metered", [True, False])
+def test_a_load_comes_back(abi: str, metered: bool) -> None:
+    request = Load(abi, KEY, metered, "/кэш/a.aot")
     assert decode_request(body(encode_request(request))) == request
 
 
