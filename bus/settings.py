@@ -1,6 +1,7 @@
 """How to reach the bus and what the log is like (section `nats`: `AION_NATS__URL`, ...)."""
 
-from typing import Final
+from pathlib import Path
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
@@ -13,10 +14,16 @@ class BusSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = "nats://127.0.0.1:4222"
+    url: str = Field(
+        default="nats://127.0.0.1:4222", description="Several servers of one cluster are separated by commas."
+    )
+    client: Literal["wire", "nats-py"] = Field(default="wire", description="AION's own client, or the library.")
     user: str | None = None
     password: SecretStr | None = None
     token: SecretStr | None = None
+    tls_ca: Path | None = Field(default=None, description="PEM file; naming one demands TLS, as tls:// does.")
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
     name: str = "aion"
     connect_timeout_s: float = Field(default=10.0, gt=0)
     replicas: int = Field(default=1, ge=1, le=5)

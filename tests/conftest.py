@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis  # noqa: F401  # before its plugin does so late: CPython 3.11 may fail then (gh-106905)
 import pytest
 
 from deploy.local import ServerInfo, remove, up

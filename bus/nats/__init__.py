@@ -1,4 +1,4 @@
-"""The bus over a NATS server >= 2.12 with JetStream, through nats-py."""
+"""The bus over a NATS server >= 2.12 with JetStream."""
 
 from bus.nats.bus import NatsBus, open_bus
 

@@ -10,13 +10,12 @@ import asyncio
 import json
 import uuid
 from collections import deque
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
-from nats.aio.msg import Msg
-
-from bus.nats.connection import Connection, Headers
+from bus.nats.client import Headers
+from bus.nats.connection import Connection, answered
+from bus.nats.message import Message
 from bus.nats.pace import Pace
 from bus.settings import BusSettings
 from schemas.errors import AionError, LogFull, TooManyRequests, Unavailable, WrongSequence
@@ -29,71 +28,76 @@ _FULL = frozenset({10047, 10077, 10023, 10122})
 class _Append:
     subject: str
     data: bytes
+    headers: Headers | None
     guard: str | None
-    after: int
     timeout_s: float
     done: asyncio.Future[int]
-
-    def headers(self) -> dict[str, str]:
-        if self.guard is None:
-            return {}
-        return {
-            "Nats-Expected-Last-Subject-Sequence": str(self.after),
-            "Nats-Expected-Last-Subject-Sequence-Subject": self.guard,
-        }
+    reply: str = ""
+    sent_at: float = 0.0
+    in_flight: int = 0
 
 
 class Appender:
-    """Owns the appends in flight; enter it before use, leaving waits for them."""
+    """Owns the appends in flight; `close` waits for them."""
 
     def __init__(self, connection: Connection, settings: BusSettings) -> None:
         self._connection = connection
         self._settings = settings
+        self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Append] = deque()
         self._pace = Pace(settings.group_wait_ms / 1000, settings.group_max)
-        self._single = 0
-        self._batching = False
+        self._singles: set[_Append] = set()
+        self._batch: asyncio.Task[None] | None = None
         self._scheduled = False
-        self._tasks: set[asyncio.Task[None]] = set()
         self.batches = 0
 
     async def append(self, subject: str, data: bytes, *, guard: str | None, after: int, timeout_s: float) -> int:
         """The stored sequence. Raises `WrongSequence`, `LogFull`, `TooManyRequests`, `Unavailable`."""
-        loop = asyncio.get_running_loop()
         if len(self._waiting) >= self._settings.max_waiting_appends:
             raise TooManyRequests(f"{len(self._waiting)} appends wait already", retry_after_s=1.0)
-        item = _Append(subject, data, guard, after, timeout_s, loop.create_future())
-        if not self._settings.group_appends:
-            return await self._send(item)
-        self._connection.check(subject, data, item.headers())
-        self._waiting.append(item)
-        if not self._scheduled:
-            self._scheduled = True
-            loop.call_soon(self._dispatch)
+        headers = _guarding(guard, after)
+        self._connection.check(subject, data, headers)
+        item = _Append(subject, data, headers, guard, timeout_s, self._loop.create_future())
+        self._take(item)
         try:
             async with asyncio.timeout(timeout_s):
                 return await item.done
         except TimeoutError as error:
             raise Unavailable(f"the log did not answer within {timeout_s:g} s", retry_after_s=1.0) from error
+        finally:
+            self._forget(item)
 
     async def close(self) -> None:
         """Wait for what is in flight; each append has its own deadline."""
-        if self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        flying = [item.done for item in self._singles]
+        await asyncio.gather(*flying, *([self._batch] if self._batch else []), return_exceptions=True)
+
+    def _take(self, item: _Append) -> None:
+        if not self._settings.group_appends:
+            self._send_single(item)
+            return
+        self._waiting.append(item)
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._dispatch)
+
+    def _forget(self, item: _Append) -> None:
+        """Its caller is gone: with an answer, or without one, then the place it took is free again."""
+        if item in self._singles:
+            self._singles.discard(item)
+            self._connection.forget(item.reply)
+            self._dispatch()
 
     def _dispatch(self) -> None:
         self._scheduled = False
-        if self._batching:
+        if self._batch is not None:
             return
         singles = self._pace.singles
-        if self._single + len(self._waiting) > singles and len(self._waiting) > 1:
-            members = self._members()
-            self._batching = True
-            self._spawn(self._send_batch(members))
+        if len(self._singles) + len(self._waiting) > singles and len(self._waiting) > 1:
+            self._batch = self._loop.create_task(self._send_batch(self._members()), name="bus.batch")
             return
-        while self._waiting and self._single < singles:
-            self._single += 1
-            self._spawn(self._send_single(self._waiting.popleft()))
+        while self._waiting and len(self._singles) < singles:
+            self._send_single(self._waiting.popleft())
 
     def _members(self) -> list[_Append]:
         """At most `group_max` appends, one per task: the server checks a batch against what stood before it."""
@@ -113,47 +117,47 @@ class Appender:
         self._waiting.extendleft(reversed(left))
         return members
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _send_single(self, item: _Append) -> None:
-        loop = asyncio.get_running_loop()
-        sent_at, in_flight = loop.time(), self._single
+    def _send_single(self, item: _Append) -> None:
+        if item.done.done():
+            return  # its caller left while it waited
+        self._singles.add(item)
+        item.sent_at, item.in_flight = self._loop.time(), len(self._singles)
         try:
-            sequence = await self._send(item)
-            self._pace.took(loop.time() - sent_at, in_flight)
+            item.reply = self._connection.ask(
+                item.subject, item.data, partial(self._answered, item), headers=item.headers
+            )
+        except AionError as error:
+            self._singles.discard(item)
+            _fail(item, error)
+
+    def _answered(self, item: _Append, reply: Message | None) -> None:
+        self._singles.discard(item)
+        try:
+            sequence = _acknowledged(answered(reply, item.subject))[0]
         except AionError as error:
             _fail(item, error)
-        except asyncio.CancelledError:
-            item.done.cancel()
-            raise
         else:
+            self._pace.took(self._loop.time() - item.sent_at, item.in_flight)
             _resolve(item, sequence)
-        finally:
-            self._single -= 1
+        if self._waiting:
             self._dispatch()
-
-    async def _send(self, item: _Append) -> int:
-        reply = await self._connection.request(
-            item.subject, item.data, timeout_s=item.timeout_s, headers=item.headers() or None
-        )
-        return _acknowledged(reply)[0]
 
     async def _send_batch(self, members: list[_Append]) -> None:
         self.batches += 1
         try:
             await self._try_batch(members)
         finally:
-            self._batching = False
+            self._batch = None
             self._dispatch()
 
     async def _try_batch(self, members: list[_Append]) -> None:
+        if not members:
+            return
         try:
             last, count = await self._publish_batch(members)
         except WrongSequence:
-            await asyncio.gather(*(self._retry_singly(item) for item in members))
+            for item in members:
+                self._send_single(item)
         except AionError as error:
             for item in members:
                 _fail(item, error)
@@ -164,7 +168,7 @@ class Appender:
     async def _publish_batch(self, members: list[_Append]) -> tuple[int, int]:
         batch = uuid.uuid4().hex
         for number, item in enumerate(members[:-1], start=1):
-            await self._connection.publish(item.subject, item.data, headers=_batch_headers(item, batch, number))
+            self._connection.post(item.subject, item.data, headers=_batch_headers(item, batch, number))
         final = members[-1]
         headers = {**_batch_headers(final, batch, len(members)), "Nats-Batch-Commit": "1"}
         reply = await self._connection.request(
@@ -172,13 +176,18 @@ class Appender:
         )
         return _acknowledged(reply)
 
-    async def _retry_singly(self, item: _Append) -> None:
-        self._single += 1
-        await self._send_single(item)
+
+def _guarding(guard: str | None, after: int) -> Headers | None:
+    if guard is None:
+        return None
+    return {
+        "Nats-Expected-Last-Subject-Sequence": str(after),
+        "Nats-Expected-Last-Subject-Sequence-Subject": guard,
+    }
 
 
 def _batch_headers(item: _Append, batch: str, number: int) -> Headers:
-    return {**item.headers(), "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+    return {**(item.headers or {}), "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
 
 
 def _resolve(item: _Append, sequence: int) -> None:
@@ -191,7 +200,7 @@ def _fail(item: _Append, error: AionError) -> None:
         item.done.set_exception(error)
 
 
-def _acknowledged(reply: Msg) -> tuple[int, int]:
+def _acknowledged(reply: Message) -> tuple[int, int]:
     """(last sequence, number of stored messages), or the refusal as an error."""
     answer = json.loads(reply.data)
     error = answer.get("error")

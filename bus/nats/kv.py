@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
 
 import structlog
-from nats.aio.msg import Msg
 
 from bus.nats.connection import Connection
+from bus.nats.message import Message
 from bus.nats.reader import Start, StreamReader, open_reader
 from bus.port import DEFAULT_TIMEOUT_S, KvEntry
 from schemas.errors import Conflict, Unavailable
@@ -39,7 +39,7 @@ class NatsKv:
         newest = await self._newest(bucket, key, timeout_s)
         if newest is not None and not _removed(newest):
             raise Conflict(f"{key} exists in {bucket}")
-        after = (newest.headers or {}).get("Nats-Sequence", "0") if newest is not None else "0"
+        after = newest.headers.get("Nats-Sequence", "0") if newest is not None else "0"
         return await self._write(bucket, key, value, {"Nats-Expected-Last-Subject-Sequence": after}, timeout_s)
 
     async def get(self, bucket: str, key: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> KvEntry | None:
@@ -47,16 +47,16 @@ class NatsKv:
         newest = await self._newest(bucket, key, timeout_s)
         if newest is None or _removed(newest):
             return None
-        return KvEntry(newest.data, int((newest.headers or {})["Nats-Sequence"]))
+        return KvEntry(newest.data, int(newest.headers["Nats-Sequence"]))
 
     async def delete(self, bucket: str, key: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """See `bus.port.Kv.delete`."""
         await self._write(bucket, key, b"", {"KV-Operation": "DEL"}, timeout_s)
 
-    async def _newest(self, bucket: str, key: str, timeout_s: float) -> Msg | None:
+    async def _newest(self, bucket: str, key: str, timeout_s: float) -> Message | None:
         subject = f"$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.{key}"
         message = await self._connection.request(subject, b"", timeout_s=timeout_s)
-        return message if "Nats-Sequence" in (message.headers or {}) else None
+        return message if "Nats-Sequence" in message.headers else None
 
     async def _write(self, bucket: str, key: str, value: bytes, headers: Mapping[str, str], timeout_s: float) -> int:
         reply = await self._connection.request(
@@ -134,7 +134,7 @@ class _View:
             self._set(key, None, announce=True)
         self._unseen = set()
 
-    def _apply(self, message: Msg, *, announce: bool) -> None:
+    def _apply(self, message: Message, *, announce: bool) -> None:
         key = message.subject.removeprefix(self._prefix)
         self._unseen.discard(key)
         self._set(key, None if _removed(message) else message.data, announce=announce)
@@ -153,6 +153,6 @@ class _View:
                 structlog.get_logger("bus").exception("view_callback_failed", key=key)
 
 
-def _removed(message: Msg) -> bool:
+def _removed(message: Message) -> bool:
     headers = message.headers or {}
     return headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers

@@ -7,13 +7,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import datetime
 from typing import Any
 
-from nats.aio.msg import Msg
-
 from bus.nats.appender import Appender
 from bus.nats.connection import Connection
 from bus.nats.layout import SECOND_NS
+from bus.nats.message import Message
 from bus.nats.reader import EntryReader, Start, open_reader
-from bus.nats.stored import status
 from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
 from bus.subjects import LOG_STREAM, live_of_event, live_of_task, of_event, of_task
 from schemas.errors import Unavailable, WrongSequence
@@ -72,12 +70,12 @@ class NatsLog:
         found: list[Entry] = []
         ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
 
-        def collect(message: Msg) -> None:
+        def collect(message: Message) -> None:
             entry = _direct_entry(message)
             if entry is not None:
                 found.append(entry)
             elif not ended.done():
-                ended.set_result(status(message))
+                ended.set_result(message.status)
 
         inbox = self._connection.inbox()
         subscription = await self._connection.subscribe(inbox, collect)
@@ -136,8 +134,8 @@ class NatsLog:
 
     @asynccontextmanager
     async def _live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AsyncIterator[None]:
-        def deliver(message: Msg) -> None:
-            headers = message.headers or {}
+        def deliver(message: Message) -> None:
+            headers = message.headers
             callback(headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", "0")), message.data)
 
         subscription = await self._connection.subscribe(live_of_event(event), deliver)
@@ -178,9 +176,9 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> None:
         return
 
 
-def _direct_entry(message: Msg) -> Entry | None:
+def _direct_entry(message: Message) -> Entry | None:
     """The entry of a direct get (ADR-31), None for `not found` and for the end of a batch."""
-    headers = message.headers or {}
+    headers = message.headers
     if "Nats-Sequence" not in headers:
         return None
     at_ns = _nanoseconds(headers["Nats-Time-Stamp"])

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
+from bus.nats.client import Subscription
 from bus.nats.connection import Connection
 from bus.nats.layout import SECOND_NS
-from bus.nats.stored import entry, place, status
+from bus.nats.message import Message
+from bus.nats.stored import entry, place
 from bus.port import DEFAULT_TIMEOUT_S, Delivery, Entry, Taker, TakerStopped
 from bus.subjects import LOG_STREAM, Cursor
 from schemas.errors import AionError, ServerIncompatible
@@ -36,19 +36,19 @@ class NatsDelivery:
 
     async def done(self) -> None:
         """See `bus.port.Delivery.done`."""
-        await self._answer(_ACK)
+        self._answer(_ACK)
 
     async def give_back(self, delay_s: float = 0.0) -> None:
         """See `bus.port.Delivery.give_back`."""
-        await self._answer(b'-NAK {"delay": %d}' % int(delay_s * SECOND_NS))
+        self._answer(b'-NAK {"delay": %d}' % int(delay_s * SECOND_NS))
 
-    async def progress(self) -> None:
+    def progress(self) -> None:
         """Tell the server that this one is still being worked on."""
-        await self._taker.send(self._ack_subject, _PROGRESS)
+        self._taker.send(self._ack_subject, _PROGRESS)
 
-    async def _answer(self, payload: bytes) -> None:
+    def _answer(self, payload: bytes) -> None:
+        self._taker.send(self._ack_subject, payload)
         self._taker.release(self)
-        await self._taker.send(self._ack_subject, payload)
 
 
 class NatsTaker:
@@ -62,9 +62,9 @@ class NatsTaker:
         self._held: set[NatsDelivery] = set()
         self._ready: asyncio.Queue[NatsDelivery | None] = asyncio.Queue()
         self._outstanding = 0
-        self._heard_at = asyncio.get_running_loop().time()
+        self._loop = asyncio.get_running_loop()
+        self._heard_at = self._loop.time()
         self._stopped = False
-        self._freed = asyncio.Event()
         self._subscription: Subscription | None = None
         self._failure: BaseException | None = None
 
@@ -103,14 +103,14 @@ class NatsTaker:
             await delivery.give_back()
 
     def release(self, delivery: NatsDelivery) -> None:
-        """Free the slot of an answered delivery."""
+        """Free the slot of an answered delivery, and ask for another."""
         self._held.discard(delivery)
-        self._freed.set()
+        self._pull()
 
-    async def send(self, subject: str, payload: bytes) -> None:
+    def send(self, subject: str, payload: bytes) -> None:
         """Publish an ack; while disconnected it is dropped, which costs one redelivery."""
         try:
-            await self._connection.publish(subject, payload)
+            self._connection.post(subject, payload)
         except AionError as error:
             structlog.get_logger("bus").info("ack_dropped", cursor=self._cursor.name, error=error.code)
 
@@ -120,9 +120,10 @@ class NatsTaker:
         forget = self._connection.on_reconnect(self._reset)
         try:
             while not self._stopped:
-                self._freed.clear()
-                await self._pull()
-                await self._wait()
+                self._pull()
+                await asyncio.sleep(_HEARTBEAT_S)
+                if self._outstanding and self._loop.time() - self._heard_at > _SILENCE_S:
+                    self._reset()
         finally:
             forget()
             await self._connection.unsubscribe(subscription)
@@ -132,27 +133,18 @@ class NatsTaker:
         while True:
             await asyncio.sleep(self._cursor.ack_wait_s / 3)
             for delivery in tuple(self._held):
-                await delivery.progress()
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(_HEARTBEAT_S):
-                await self._freed.wait()
-        except TimeoutError:
-            loop = asyncio.get_running_loop()
-            if self._outstanding and loop.time() - self._heard_at > _SILENCE_S:
-                self._reset()
+                delivery.progress()
 
     def _reset(self) -> None:
         self._outstanding = 0
-        self._heard_at = asyncio.get_running_loop().time()
-        self._freed.set()
+        self._heard_at = self._loop.time()
+        self._pull()
 
-    async def _pull(self) -> None:
+    def _pull(self) -> None:
         free = self._slots - len(self._held) - self._outstanding
         if free < max(1, self._slots // 4) and self._outstanding:
             return  # ask in handfuls, but never leave the server without a request while a slot is free
-        if free < 1 or not self._connection.connected:
+        if free < 1 or self._stopped or self._subscription is None or not self._connection.connected:
             return
         body = {
             "batch": free,
@@ -161,14 +153,14 @@ class NatsTaker:
         }
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{LOG_STREAM}.{self._cursor.name}"
         try:
-            await self._connection.publish(subject, json.dumps(body).encode(), reply=self._inbox)
+            self._connection.post(subject, json.dumps(body).encode(), reply=self._inbox)
         except AionError:
             return
         self._outstanding += free
 
-    def _on_message(self, message: Msg) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
-        code = status(message)
+    def _on_message(self, message: Message) -> None:
+        self._heard_at = self._loop.time()
+        code = message.status
         if code is not None:
             self._on_status(code, message)
             return
@@ -178,13 +170,13 @@ class NatsTaker:
         self._held.add(delivery)
         self._ready.put_nowait(delivery)
 
-    def _on_status(self, code: str, message: Msg) -> None:
+    def _on_status(self, code: str, message: Message) -> None:
         if code == "100":
             return
-        left = int((message.headers or {}).get("Nats-Pending-Messages", "0"))
+        left = int(message.headers.get("Nats-Pending-Messages", "0"))
         self._outstanding = max(0, self._outstanding - left) if code in ("408", "409") else 0
         if code == "408":
-            self._freed.set()
+            self._pull()
         # Any other refusal waits for the next heartbeat, so that a missing server is not asked in a tight loop.
 
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
+from bus.nats.client import Subscription
 from bus.nats.connection import ApiError, Connection
 from bus.nats.layout import SECOND_NS
-from bus.nats.stored import Place, place, status
+from bus.nats.message import Message
+from bus.nats.stored import Place, place
 from bus.port import Entry
 from schemas.errors import AionError
 
@@ -51,7 +51,7 @@ class StreamReader:
         self._consumer = ""
         self._next_consumer_sequence = 1
         self._outstanding = 0
-        self._buffer: deque[tuple[Place, Msg]] = deque()
+        self._buffer: deque[tuple[Place, Message]] = deque()
         self._arrived = asyncio.Event()
         self._heard_at = 0.0
         self._lost = True
@@ -73,7 +73,7 @@ class StreamReader:
         """Forget the consumer; the server would after half a minute."""
         await self._forget()
 
-    async def next(self, timeout_s: float) -> Sequence[tuple[Place, Msg]]:
+    async def next(self, timeout_s: float) -> Sequence[tuple[Place, Message]]:
         """At least one message, or none within `timeout_s`."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_s
@@ -92,7 +92,7 @@ class StreamReader:
             except TimeoutError:
                 continue
 
-    def _take(self) -> Sequence[tuple[Place, Msg]]:
+    def _take(self) -> Sequence[tuple[Place, Message]]:
         taken = [self._buffer.popleft() for _ in range(min(len(self._buffer), self._batch))]
         last = taken[-1][0]
         self._position = last.sequence
@@ -165,9 +165,9 @@ class StreamReader:
         except AionError:
             self._lost = True
 
-    def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Message) -> None:
         self._heard_at = asyncio.get_running_loop().time()
-        code = status(message)
+        code = message.status
         if code is not None:
             self._on_status(code, message)
             return
@@ -183,10 +183,10 @@ class StreamReader:
         self._buffer.append((at, message))
         self._arrived.set()
 
-    def _on_status(self, code: str, message: Msg) -> None:
+    def _on_status(self, code: str, message: Message) -> None:
         if code == "100":
             return
-        headers = message.headers or {}
+        headers = message.headers
         self._outstanding = max(0, self._outstanding - int(headers.get("Nats-Pending-Messages", "0")))
         if code != "408":
             self._lost = True  # the consumer is gone, or nobody serves it

@@ -5,10 +5,9 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from nats.aio.msg import Msg
-
 from bus.codec import decode_body, encode_call, error_of
 from bus.nats.connection import Connection
+from bus.nats.message import Message
 from bus.nats.service import Served, parse_stats
 from bus.port import DEFAULT_TIMEOUT_S, Answer, Call, Question, Rep, Req, Service, ServiceSeen
 from bus.subjects import question as question_subject
@@ -41,7 +40,7 @@ class NatsRpc:
         try:
             reply = await self._connection.request(subject, sent, timeout_s=remaining_s)
         except Unavailable as error:
-            if error.code == "unavailable":
+            if isinstance(error.__cause__, TimeoutError):
                 raise DeadlineExceeded(f"{subject} did not answer within {remaining_s:.3g} s") from error
             raise
         return _typed(reply, question)
@@ -64,7 +63,7 @@ class NatsRpc:
         found: list[ServiceSeen] = []
         heard = asyncio.Event()
 
-        def collect(message: Msg) -> None:
+        def collect(message: Message) -> None:
             seen = parse_stats(message.data)
             if seen is not None:
                 found.append(seen)
@@ -90,7 +89,7 @@ async def _silence(heard: asyncio.Event, wait_s: float) -> None:
             return
 
 
-def _typed(reply: Msg, question: Question[Req, Rep]) -> Rep:
+def _typed(reply: Message, question: Question[Req, Rep]) -> Rep:
     headers = reply.headers or {}
     if "Nats-Service-Error-Code" in headers:
         error = error_of(headers.get("Aion-Code", "internal"), headers.get("Nats-Service-Error", ""))

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from bus.codec import decode_body, decode_call
+from bus.nats.client import Subscription
 from bus.nats.connection import Connection
+from bus.nats.message import Message
 from bus.port import Answer, Service, ServiceSeen
 from bus.subjects import question as question_subject
 from schemas.errors import AionError, DeadlineExceeded, TooManyRequests
@@ -67,19 +67,19 @@ class Served:
         task.add_done_callback(self._tasks.discard)
 
     def _take(self, endpoint: "_Endpoint") -> Any:
-        def take(message: Msg) -> None:
+        def take(message: Message) -> None:
             self._spawn(asyncio.get_running_loop().create_task(endpoint.receive(message)))
 
         return take
 
     def _discovery(self, body: Any) -> Any:
-        async def reply(message: Msg) -> None:
+        async def reply(message: Message) -> None:
             try:
                 await self._connection.publish(message.reply, json.dumps(body()).encode())
             except AionError:
                 return
 
-        def take(message: Msg) -> None:
+        def take(message: Message) -> None:
             if message.reply:
                 self._spawn(asyncio.get_running_loop().create_task(reply(message)))
 
@@ -118,7 +118,7 @@ class _Endpoint:
         self._inside = 0
         self._figures = _Figures()
 
-    async def receive(self, message: Msg) -> None:
+    async def receive(self, message: Message) -> None:
         """Answer one question, or refuse it at once when the mailbox is full."""
         if not message.reply:
             return
@@ -134,7 +134,7 @@ class _Endpoint:
         finally:
             self._inside -= 1
 
-    async def _handle(self, message: Msg) -> None:
+    async def _handle(self, message: Message) -> None:
         started = time.perf_counter_ns()
         try:
             reply = await self._reply(message.data)
@@ -163,7 +163,7 @@ class _Endpoint:
         text: str = reply.model_dump_json()
         return text.encode()
 
-    async def _refuse(self, message: Msg, error: AionError) -> None:
+    async def _refuse(self, message: Message, error: AionError) -> None:
         self._figures.errors += 1
         self._figures.last_error = error.code
         headers = {

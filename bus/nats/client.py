@@ -1,0 +1,90 @@
+"""What the bus needs of a NATS client: one port, answered by the wire client and by nats-py."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from bus.nats.message import Message
+
+Headers = Mapping[str, str]
+OnMessage = Callable[[Message], None]
+"""Called for each message, in order; it may not block."""
+
+
+@dataclass(eq=False, slots=True)
+class Subscription:
+    """An interest in a subject; `native` belongs to the client that made it."""
+
+    sid: int
+    subject: str
+    queue: str
+    callback: OnMessage
+    native: object = None
+
+
+class Listener(Protocol):
+    """Whom a client tells about its link."""
+
+    def link_lost(self) -> None:
+        """The socket is gone; what was asked over it will not be answered."""
+        ...
+
+    def link_restored(self) -> None:
+        """Connected again, and every subscription stands again."""
+        ...
+
+    def link_closed(self) -> None:
+        """The client gave up for good."""
+        ...
+
+
+class Client(Protocol):
+    """A connection that reconnects by itself. It drops no message and buffers none while it is disconnected."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the socket is up now."""
+        ...
+
+    @property
+    def max_payload(self) -> int:
+        """The server's limit over headers and payload, bytes."""
+        ...
+
+    @property
+    def version(self) -> tuple[int, int, int]:
+        """The server's."""
+        ...
+
+    @property
+    def congested(self) -> bool:
+        """Whether more is written than the socket takes; who can wait awaits `writable` then."""
+        ...
+
+    async def writable(self, timeout_s: float) -> None:
+        """Returns when the socket takes more; raises `BusDisconnected` when it does not in time."""
+        ...
+
+    def publish(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
+        """Send with everything else of this turn of the loop. Raises `BusDisconnected`."""
+        ...
+
+    async def subscribe(self, subject: str, callback: OnMessage, queue: str) -> Subscription:
+        """An interest that survives reconnects. Raises `BusDisconnected` where the client must be connected for it."""
+        ...
+
+    async def unsubscribe(self, subscription: Subscription) -> None:
+        """End it now; fine on a dead connection."""
+        ...
+
+    async def drain(self, subscription: Subscription, timeout_s: float) -> None:
+        """End it once all that the server had sent was delivered; fine on a dead connection."""
+        ...
+
+    async def flush(self, timeout_s: float) -> None:
+        """Returns when the server has seen all that was published. Raises `Unavailable`."""
+        ...
+
+    async def close(self) -> None:
+        """Flush as far as two seconds allow, and end."""
+        ...
