@@ -1,20 +1,20 @@
 """The ledger as an actor."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ClassVar
 
-from actors.runtime.actor import Actor, Context
+from actors.runtime.actor import Context
+from bridges.bridge import Bridge
 from bridges.ledger.answers import Answers
 from bridges.ledger.connect import query_pool
 from bridges.ledger.settings import LedgerSettings
 from bridges.ledger.sink import LedgerSink, open_ledger_sink
-from bridges.projection import Projection
 from bus.port import Answer
 from bus.questions import LEDGER_GET, LEDGER_LIST
 
 
-class Ledger(Actor):
+class Ledger(Bridge):
     """The log as tables, and answers about tasks the log no longer holds. Any number may run; one writes at a time."""
 
     name = "ledger"
@@ -25,7 +25,6 @@ class Ledger(Actor):
 
     def __init__(self, context: Context, settings: LedgerSettings) -> None:
         super().__init__(context, settings)
-        self._projection = Projection(self.name, context, self._open, settings)
         self._answers: Answers | None = None
 
     @asynccontextmanager
@@ -45,19 +44,6 @@ class Ledger(Actor):
             Answer(LEDGER_LIST, self._answers.page, concurrency=concurrency),
         )
 
-    async def run(self) -> None:
-        """Project until drained. Raises what the projection raises."""
-        await self._projection.run()
-
-    def ready(self) -> str | None:
-        """None once the tables answered and their position fits the log."""
-        return self._projection.ready()
-
-    def status(self) -> Mapping[str, object]:
-        """The projection's figures."""
-        return self._projection.status()
-
-    @asynccontextmanager
-    async def _open(self) -> AsyncIterator[LedgerSink]:
-        async with open_ledger_sink(self.settings) as sink:
-            yield sink
+    def open_sink(self) -> AbstractAsyncContextManager[LedgerSink]:
+        """A sink over a fresh connection, the tables migrated."""
+        return open_ledger_sink(self.settings)
