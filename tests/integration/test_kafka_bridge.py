@@ -12,6 +12,7 @@ import pytest
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from story import NOW_MS, Story, entries_of
 
 from actors.runtime.actor import Context
 from bridges.kafka import topics
@@ -26,20 +27,7 @@ from bridges.position import Batch, Position, check_batch
 from bus.memory import MemoryBus, MemoryServer
 from bus.port import Entry
 from schemas.errors import Misconfigured, NotFound, TakenOver
-from schemas.events import Accepted, AuditEvent, Brief, Ended, Outcome, Routed
-from schemas.ids import EventId, TaskId, TenantId
-from schemas.result import Engine, Usage
-from schemas.task import Priority, Privacy
-
-NOW_MS = 1_700_000_000_000
-DECISION = Engine(route="local", chosen_by="ai-router", reason="only engine")
-BRIEF = Brief(
-    intent="summarize",
-    priority=Priority.NORMAL,
-    privacy=Privacy.LOCAL_ONLY,
-    accepted_at_ms=NOW_MS,
-    deadline_ms=NOW_MS + 60_000,
-)
+from schemas.events import TaskEvent
 
 
 @pytest.fixture
@@ -58,34 +46,20 @@ async def settings(kafka_bootstrap: str) -> KafkaSettings:
     return made
 
 
-def head(task_id: str) -> dict[str, Any]:
-    event_id = EventId(uuid.uuid4().hex)
-    return {"event_id": event_id, "tenant_id": TenantId("acme"), "task_id": TaskId(task_id), "at_ms": NOW_MS}
-
-
-def story(task_id: str, text: str = "hi") -> tuple[Accepted, Routed, Ended]:
-    usage = Usage(latency_ms=5, tokens=3, cost_nanousd=700)
-    return (
-        Accepted(**head(task_id), brief=BRIEF, params={"text": text}, fingerprint="f" * 64),
-        Routed(**head(task_id), brief=BRIEF, params={}, engine="wasm", decision=DECISION),
-        Ended(**head(task_id), outcome=Outcome.COMPLETED, intent="summarize", engine=DECISION, usage=usage),
-    )
+def life(task_id: str, text: str) -> tuple[TaskEvent, ...]:
+    story = Story()
+    return story.accepted(task_id, text=text), story.routed(task_id), story.ended(task_id, 700)
 
 
 async def live_some(bus: MemoryBus, count: int, *, first: int = 0, text: str = "hi") -> int:
     """Tasks from acceptance to end, ten at a time interleaved; the log's head."""
     for start in range(first, first + count, 10):
-        stories = [story(f"t{number}", text) for number in range(start, min(start + 10, first + count))]
-        after = [0] * len(stories)
+        lives = [life(f"t{number}", text) for number in range(start, min(start + 10, first + count))]
+        after = [0] * len(lives)
         for step in range(3):
-            for number, events in enumerate(stories):
+            for number, events in enumerate(lives):
                 after[number] = await bus.log.append(events[step], after=after[number])
     return (await bus.log.info()).last
-
-
-async def entries_of(bus: MemoryBus) -> list[Entry]:
-    async with bus.log.read(0, batch=10_000) as reader:
-        return list(await reader.next(1.0))
 
 
 async def whole_batch(bus: MemoryBus) -> Batch:
@@ -328,17 +302,8 @@ async def test_the_records_of_one_task_read_back_as_cloudevents(settings: KafkaS
 
 async def test_audit_events_have_their_own_topic(settings: KafkaSettings) -> None:
     bus = MemoryBus(MemoryServer())
-    for number in range(3):
-        await bus.log.audit(
-            AuditEvent(
-                event_id=EventId(f"e{number}"),
-                tenant_id=TenantId("acme"),
-                kind="login",
-                at_ms=NOW_MS,
-                actor="edge",
-                subject="key",
-            )
-        )
+    for _ in range(3):
+        await bus.log.audit(Story().audit())
     async with open_kafka_sink(settings) as sink:
         await sink.write(await whole_batch(bus))
     report = await verify(bus, settings, 1, 3)

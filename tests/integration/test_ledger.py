@@ -5,11 +5,11 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
 
 import asyncpg
 import pytest
 import structlog
+from story import NOW_MS, Story, entries_of
 
 from actors.runtime.actor import Context
 from bridges.ledger import migrate as migrating
@@ -23,14 +23,8 @@ from bus.memory import MemoryBus, MemoryServer
 from bus.port import Entry, Service
 from bus.questions import LEDGER_GET, LEDGER_LIST
 from schemas.errors import Conflict, InvalidRequest, Misconfigured, NotFound, ProjectionHalted, Unavailable
-from schemas.events import Accepted, AuditEvent, Brief, Ended, Outcome, Routed, canonical_result
-from schemas.ids import EventId, TaskId, TenantId
+from schemas.events import Ended, canonical_result
 from schemas.ledger import LedgerGet, LedgerList
-from schemas.result import Engine, Usage
-from schemas.task import Priority, Privacy
-
-NOW_MS = 1_700_000_000_000
-DECISION = Engine(route="api", chosen_by="ai-router", reason="cheapest")
 
 
 @pytest.fixture
@@ -46,27 +40,12 @@ async def settings(postgres_url: str) -> AsyncIterator[LedgerSettings]:
         await admin.close()
 
 
-def head(task_id: str, tenant_id: str) -> dict[str, Any]:
-    event_id = EventId(uuid.uuid4().hex)
-    return {"event_id": event_id, "tenant_id": TenantId(tenant_id), "task_id": TaskId(task_id), "at_ms": NOW_MS}
-
-
-async def live_one(bus: MemoryBus, task_id: str, cost_nanousd: int, *, tenant: str = "acme", at_ms: int = 0) -> Ended:
+async def live_one(bus: MemoryBus, task_id: str, cost: int, *, tenant: str = "acme", later_ms: int = 0) -> Ended:
     """A task from its acceptance to its end."""
-    brief = Brief(
-        intent="summarize",
-        priority=Priority.NORMAL,
-        privacy=Privacy.ALLOW_API,
-        accepted_at_ms=NOW_MS + at_ms,
-        deadline_ms=NOW_MS + 60_000,
-    )
-    accepted = Accepted(**head(task_id, tenant), brief=brief, params={"text": "ü"}, fingerprint="f" * 64)
-    routed = Routed(**head(task_id, tenant), brief=brief, params={}, engine="openai", decision=DECISION)
-    usage = Usage(latency_ms=5, tokens=3, cost_nanousd=cost_nanousd)
-    more = {"intent": "summarize", "engine": DECISION, "engine_name": "openai", "usage": usage}
-    ended = Ended(**head(task_id, tenant), outcome=Outcome.COMPLETED, result={"b": 1, "a": "ü\0"}, **more)
-    after = await bus.log.append(accepted, after=0)
-    after = await bus.log.append(routed, after=after)
+    story = Story()
+    ended = story.ended(task_id, cost, tenant, b=1, a="ü\0")
+    after = await bus.log.append(story.accepted(task_id, tenant, text="ü", later_ms=later_ms), after=0)
+    after = await bus.log.append(story.routed(task_id, tenant, later_ms=later_ms), after=after)
     await bus.log.append(ended, after=after)
     return ended
 
@@ -102,11 +81,6 @@ async def until(condition: Callable[[], bool]) -> None:
 async def fetch(settings: LedgerSettings, sql: str) -> list[asyncpg.Record]:
     async with writing_connection(settings) as connection:
         return await connection.fetch(sql)
-
-
-async def entries_of(bus: MemoryBus) -> list[Entry]:
-    async with bus.log.read(0, batch=10_000) as reader:
-        return list(await reader.next(1.0))
 
 
 def batch(entries: list[Entry], after: Position | None) -> Batch:
@@ -161,7 +135,7 @@ async def test_pages_cover_everything_once_newest_first_also_among_equal_times(s
     server = MemoryServer()
     bus = MemoryBus(server)
     for number in range(25):
-        await live_one(bus, f"t{number:02}", 1, at_ms=number // 4)
+        await live_one(bus, f"t{number:02}", 1, later_ms=number // 4)
     seen: list[str] = []
     async with Running(server, settings).serving() as ledger:
         await ledger.reach(75)
@@ -259,16 +233,7 @@ async def test_another_log_halts_the_ledger(settings: LedgerSettings) -> None:
 
 async def test_audit_and_unreadable_events_are_kept(settings: LedgerSettings) -> None:
     bus = MemoryBus(MemoryServer())
-    event = AuditEvent(
-        event_id=EventId("e1"),
-        tenant_id=TenantId("acme"),
-        kind="login",
-        at_ms=NOW_MS,
-        actor="edge\0",
-        subject="key",
-        detail={"a": "\0"},
-    )
-    await bus.log.audit(event)
+    await bus.log.audit(Story().audit("\0").model_copy(update={"actor": "edge\0"}))
     garbage = Entry(2, 0, "aion.task.x", b"\x00\xff")
     async with open_ledger_sink(settings) as sink:
         await sink.write(batch([*await entries_of(bus), garbage], None))

@@ -1,38 +1,39 @@
 """A batch of events as rows."""
 
 import json
-from typing import Any
 
 import pytest
+from story import Story
 
 from bridges.ledger.answers import decode_before, encode_before
 from bridges.ledger.fold import fold
 from bridges.ledger.migrate import Migration, _check, migrations
 from bus.port import Entry
 from schemas.errors import InvalidRequest, Misconfigured
-from schemas.events import canonical_result
+from schemas.events import LogEvent, canonical_result
 from schemas.ledger import LedgerTask
 
 
-def test_a_whole_task_is_one_row_and_one_bill(story: Any) -> None:
-    events = [story.accepted("t1"), story.routed("t1"), story.started("t1"), story.attempt_failed("t1", 50)]
-    events += [story.routed("t1"), story.ended("t1", cost_nanousd=700)]
+def test_a_whole_task_is_one_row_and_one_bill(story: Story) -> None:
+    ended = story.ended("t1", cost_nanousd=700)
+    events: list[LogEvent] = [story.accepted("t1"), story.routed("t1"), story.started("t1")]
+    events += [story.attempt_failed("t1", 50), story.routed("t1"), ended]
     folded = fold(story.entry(number, event) for number, event in enumerate(events, start=1))
     (row,) = folded.tasks.values()
     assert (row.state, row.status, row.outcome, row.attempts) == ("ended", "OK", "completed", 2)
     assert (row.cost_nanousd, row.attempts_cost_nanousd) == (700, 50)
     assert (row.first_sequence, row.last_sequence) == (1, 6)
-    assert row.result == canonical_result(events[-1]).model_dump_json()
+    assert row.result == canonical_result(ended).model_dump_json()
     (bill,) = folded.usage
     assert (bill.cost_nanousd, bill.tokens, bill.sequence) == (700, 7, 6)
 
 
-def test_tenants_with_the_same_task_id_stay_apart(story: Any) -> None:
+def test_tenants_with_the_same_task_id_stay_apart(story: Story) -> None:
     folded = fold([story.entry(1, story.accepted("t1", "acme")), story.entry(2, story.accepted("t1", "other"))])
     assert set(folded.tasks) == {("acme", "t1"), ("other", "t1")}
 
 
-def test_an_audit_event_is_a_row_that_postgresql_can_store(story: Any) -> None:
+def test_an_audit_event_is_a_row_that_postgresql_can_store(story: Story) -> None:
     event = story.audit("nul \0 inside").model_copy(update={"actor": "a\0b"})
     (row,) = fold([story.entry(4, event)]).audit
     assert row.actor == "a\ufffdb"
@@ -40,7 +41,7 @@ def test_an_audit_event_is_a_row_that_postgresql_can_store(story: Any) -> None:
     assert json.loads(row.detail) == {"verdict": "nul \0 inside"}
 
 
-def test_what_is_no_event_is_kept_whole(story: Any) -> None:
+def test_what_is_no_event_is_kept_whole(story: Story) -> None:
     folded = fold([Entry(8, 0, "aion.task.x", b"\x00garbage"), story.entry(9, story.accepted("t1"))])
     (kept,) = folded.unreadable
     assert (kept.sequence, kept.data) == (8, b"\x00garbage")

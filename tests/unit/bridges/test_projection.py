@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from story import Story
 
 from actors.runtime.actor import Context
 from bridges.position import Batch, Position
@@ -72,12 +73,12 @@ async def run_until(projection: Projection, context: Context, condition: Callabl
     await running
 
 
-async def fill(context: Context, story: Any, count: int) -> None:
+async def fill(context: Context, story: Story, count: int) -> None:
     for number in range(count):
         await context.bus.log.append(story.accepted(f"t{number}"), after=0)
 
 
-async def test_every_event_is_written_once_and_in_order(context: Context, story: Any) -> None:
+async def test_every_event_is_written_once_and_in_order(context: Context, story: Story) -> None:
     await fill(context, story, 10)
     store = Store()
     await run_until(projection(context, store), context, lambda: len(store.rows) >= 10)
@@ -89,7 +90,7 @@ async def test_every_event_is_written_once_and_in_order(context: Context, story:
 @pytest.mark.parametrize("step", ["open", "position", "begin", "commit", "committed"])
 @pytest.mark.parametrize("times", [1, 3])
 async def test_a_crash_at_any_step_loses_and_repeats_nothing(
-    context: Context, story: Any, step: str, times: int
+    context: Context, story: Story, step: str, times: int
 ) -> None:
     await fill(context, story, 10)
     store = Store(crashes=[step] * times)
@@ -101,7 +102,7 @@ async def test_a_crash_at_any_step_loses_and_repeats_nothing(
     assert subject.status()["failures"] == times
 
 
-async def test_events_that_arrive_while_it_waits_are_written(context: Context, story: Any) -> None:
+async def test_events_that_arrive_while_it_waits_are_written(context: Context, story: Story) -> None:
     store = Store()
     running = asyncio.create_task(projection(context, store).run())
     for number in range(5):
@@ -115,7 +116,7 @@ async def test_events_that_arrive_while_it_waits_are_written(context: Context, s
 
 
 async def test_a_second_life_goes_on_where_the_first_was_drained(
-    server: MemoryServer, context: Context, story: Any
+    server: MemoryServer, context: Context, story: Story
 ) -> None:
     await fill(context, story, 5)
     store = Store()
@@ -127,14 +128,14 @@ async def test_a_second_life_goes_on_where_the_first_was_drained(
     assert store.rows == list(range(1, 9))
 
 
-async def test_drain_finishes_the_batch_in_hand_and_starts_no_other(context: Context, story: Any) -> None:
+async def test_drain_finishes_the_batch_in_hand_and_starts_no_other(context: Context, story: Story) -> None:
     await fill(context, story, 10)
     store = Store(after_write=context.draining.set)
     await projection(context, store).run()
     assert store.rows == [1, 2, 3, 4]
 
 
-async def test_the_position_is_published_with_its_head(context: Context, story: Any) -> None:
+async def test_the_position_is_published_with_its_head(context: Context, story: Story) -> None:
     await fill(context, story, 6)
     store = Store(after_write=context.draining.set)
     await projection(context, store).run()
@@ -145,7 +146,7 @@ async def test_the_position_is_published_with_its_head(context: Context, story: 
 
 
 @pytest.mark.parametrize("error", [TakenOver("another one writes"), Misconfigured("wrong topic")])
-async def test_what_trying_again_cannot_change_ends_it(context: Context, story: Any, error: Exception) -> None:
+async def test_what_trying_again_cannot_change_ends_it(context: Context, story: Story, error: Exception) -> None:
     await fill(context, story, 1)
 
     def fail() -> None:
@@ -172,7 +173,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(context: Context, story: Any, alterable_log: Any) -> Callable[..., tuple[Bench, Any]]:
+def bench(context: Context, story: Story, alterable_log: Any) -> Callable[..., tuple[Bench, Any]]:
     def build(count: int, at: int | None = None, **settings: Any) -> tuple[Bench, Any]:
         log = alterable_log(story.entries(count))
         store = Store()
@@ -208,7 +209,7 @@ async def test_a_truncated_log_halts(bench: Any) -> None:
         await it.until(lambda: False)
 
 
-async def test_a_log_that_lost_events_and_used_their_sequences_again_halts(bench: Any, story: Any) -> None:
+async def test_a_log_that_lost_events_and_used_their_sequences_again_halts(bench: Any, story: Story) -> None:
     it, log = bench(6, at=6)
     log.entries[4:] = story.entries(4, first=5)
     with pytest.raises(ProjectionHalted, match="used their sequences again"):
@@ -248,7 +249,7 @@ async def test_an_empty_sink_does_not_skip_what_is_gone_unless_told(bench: Any) 
     assert it.store.rows == [3, 4, 5, 6]
 
 
-async def test_a_log_recreated_while_running_is_noticed_before_the_next_write(bench: Any, story: Any) -> None:
+async def test_a_log_recreated_while_running_is_noticed_before_the_next_write(bench: Any, story: Story) -> None:
     it, log = bench(4)
 
     def recreate() -> None:
@@ -261,7 +262,7 @@ async def test_a_log_recreated_while_running_is_noticed_before_the_next_write(be
     assert it.store.rows == [1, 2, 3, 4]
 
 
-async def test_what_follows_a_silence_is_checked_against_the_position_again(bench: Any, story: Any) -> None:
+async def test_what_follows_a_silence_is_checked_against_the_position_again(bench: Any, story: Story) -> None:
     """A server that came back without its newest events: the reader goes on by itself, the loop must not."""
     it, log = bench(4)
     running = asyncio.create_task(it.subject.run())

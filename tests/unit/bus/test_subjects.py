@@ -21,7 +21,7 @@ def test_every_event_has_its_subject(every_event: dict[str, LogEvent]) -> None:
         "routed": "aion.task.routed.wasm-high.acme.t-1",
         "started": "aion.task.started.openai-low.acme.t-1",
         "attempt_failed": "aion.task.attempt_failed.high.acme.t-1",
-        "ended": "aion.task.ended.timeout.acme.t-1",
+        "ended": "aion.task.ended.completed.acme.t-1",
         "audit": "aion.audit.acme.login",
     }
 
