@@ -10,7 +10,7 @@ cannot be answered that way (the log is not the one the position was taken from)
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from actors.runtime.actor import Context
 from bridges.beacon import Beacon
 from bridges.position import Batch, Position, check_anchor, check_batch, check_source
-from bus.port import Entry, Log, Reader
+from bus.port import Entry, Log
 from schemas.errors import Misconfigured, ProjectionHalted, ServerIncompatible, TakenOver
 
 IDLE_S = 0.5
@@ -59,7 +59,7 @@ class ProjectionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_events: int = Field(default=5000, ge=1, le=50_000, description="The most events of one transaction.")
-    linger_ms: int = Field(default=20, ge=0, le=1000, description="How long a batch that is not full waits for more.")
+    linger_ms: int = Field(default=50, ge=0, le=1000, description="How long a batch that is not full waits for more.")
     begin_at_oldest: bool = Field(
         default=False, description="Let an empty sink begin at the oldest event kept when earlier ones are gone."
     )
@@ -168,9 +168,10 @@ class Projection:
         after = position.sequence - 1 if position else max(info.first - 1, 0)
         self._moved(position, None)
         heard = silent = False
-        async with self._log.read(max(after, 0), batch=self._settings.batch_events) as reader:
+        linger_s = self._settings.linger_ms / 1000
+        async with self._log.read(max(after, 0), batch=self._settings.batch_events, linger_s=linger_s) as reader:
             while not self._context.draining.is_set():
-                entries = await self._collect(reader)
+                entries = await reader.next(self._idle_s)
                 if not entries:
                     silent = heard
                     continue
@@ -196,12 +197,3 @@ class Projection:
         self._figures.position = position
         self._figures.waiting = None
         self._beacon.moved(position.sequence if position else 0, newest.at_ns if newest else None)
-
-    async def _collect(self, reader: Reader) -> Sequence[Entry]:
-        """Up to `batch_events` entries that arrive within `linger_ms` of the first; none after a silence."""
-        entries = list(await reader.next(self._idle_s))
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._settings.linger_ms / 1000
-        while entries and len(entries) < self._settings.batch_events and (left_s := until - loop.time()) > 0:
-            entries += await reader.next(left_s)
-        return entries

@@ -82,8 +82,11 @@ class Log(Protocol):
         """All events of the task that are still in the window, in order."""
         ...
 
-    def read(self, after: int, *, batch: int = 1000) -> AbstractAsyncContextManager[Reader]:
-        """Everything stored after sequence `after`, and what is stored from now on."""
+    def read(self, after: int, *, batch: int = 1000, linger_s: float = 0.0) -> AbstractAsyncContextManager[Reader]:
+        """Everything stored after sequence `after`, and what is stored from now on, `batch` entries at most at once.
+
+        With `linger_s`, once it has caught up, the reader lets entries gather for that long instead of waking for each.
+        """
         ...
 
     def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0) -> AsyncIterator[Entry]:

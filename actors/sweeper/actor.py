@@ -19,6 +19,8 @@ from schemas.registry import ProjectionPosition
 from schemas.result import TaskError, Usage
 
 _TICK_S = 0.25
+_LINGER_S = 0.2
+"""Deadlines are grains of a second: nothing is gained by waking at each event."""
 _BURST = 256
 
 
@@ -57,7 +59,7 @@ class Sweeper(Actor):
         was not read yet looks overdue, and every batch would cost as many refused appends as tasks were open.
         """
         head = (await self.context.bus.log.info()).last
-        async with self.context.bus.log.read(0) as reader:
+        async with self.context.bus.log.read(0, linger_s=_LINGER_S) as reader:
             while not self.context.draining.is_set():
                 await self._read(reader)
                 if self._log_last >= head:

@@ -51,10 +51,11 @@ class MemoryLog:
         return self._store.of_task(tenant_id, task_id)
 
     @asynccontextmanager
-    async def read(self, after: int, *, batch: int = 1000) -> AsyncIterator[Reader]:
+    async def read(self, after: int, *, batch: int = 1000, linger_s: float = 0.0) -> AsyncIterator[Reader]:
         """See `bus.port.Log.read`."""
         self._link.check()
-        yield MemoryReader(self._link, self._store.stored, lambda position: self._store.after(position, batch), after)
+        store = self._store
+        yield MemoryReader(self._link, store.stored, lambda at: store.after(at, batch), after, batch, linger_s)
 
     async def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0) -> AsyncIterator[Entry]:
         """See `bus.port.Log.follow`; a task that ended at or before `after` yields nothing and ends."""

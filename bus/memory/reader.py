@@ -10,11 +10,21 @@ from bus.port import Entry
 class MemoryReader:
     """A position and where to look after it."""
 
-    def __init__(self, link: Link, stored: Bell, fetch: Callable[[int], Sequence[Entry]], after: int) -> None:
+    def __init__(
+        self,
+        link: Link,
+        stored: Bell,
+        fetch: Callable[[int], Sequence[Entry]],
+        after: int,
+        batch: int = 1,
+        linger_s: float = 0.0,
+    ) -> None:
         self._link = link
         self._stored = stored
         self._fetch = fetch
         self._position = after
+        self._batch = batch
+        self._linger_s = linger_s
 
     async def next(self, timeout_s: float) -> Sequence[Entry]:
         """See `bus.port.Reader.next`. Raises `BusDisconnected` when the connection is cut."""
@@ -27,6 +37,10 @@ class MemoryReader:
             if found or left_s <= 0:
                 break
             await self._stored.wait_at_most(left_s)
+        if self._linger_s and 0 < len(found) < self._batch:
+            await asyncio.sleep(self._linger_s)
+            self._link.check()
+            found = self._fetch(self._position)
         if found:
             self._position = found[-1].sequence
         return found

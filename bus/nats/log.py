@@ -14,6 +14,7 @@ from bus.nats.message import Message
 from bus.nats.reader import EntryReader, Start, open_reader
 from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
 from bus.subjects import LOG_STREAM, live_of_event, live_of_task, of_event, of_task
+from bus.waiting import wait_at_most
 from schemas.errors import Unavailable, WrongSequence
 from schemas.events import AuditEvent, TaskEvent
 from schemas.ids import TaskId, TenantId
@@ -91,13 +92,13 @@ class NatsLog:
             raise Unavailable(f"the log cannot be read now (status {code})", retry_after_s=1.0)
         return tuple(found)
 
-    def read(self, after: int, *, batch: int = 1000) -> AbstractAsyncContextManager[Reader]:
+    def read(self, after: int, *, batch: int = 1000, linger_s: float = 0.0) -> AbstractAsyncContextManager[Reader]:
         """See `bus.port.Log.read`."""
-        return self._read(after, batch)
+        return self._read(after, batch, linger_s)
 
     @asynccontextmanager
-    async def _read(self, after: int, batch: int) -> AsyncIterator[Reader]:
-        async with open_reader(self._connection, LOG_STREAM, Start(after=after), batch) as reader:
+    async def _read(self, after: int, batch: int, linger_s: float) -> AsyncIterator[Reader]:
+        async with open_reader(self._connection, LOG_STREAM, Start(after=after), batch, linger_s) as reader:
             yield EntryReader(reader)
 
     async def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0) -> AsyncIterator[Entry]:
@@ -118,7 +119,7 @@ class NatsLog:
                         yield entry
                     if entry.subject.startswith("aion.task.ended."):
                         return
-                await _wait(woken, _LIVE_SAFETY_S)
+                await wait_at_most(woken, _LIVE_SAFETY_S)
         finally:
             await self._connection.unsubscribe(subscription)
 
@@ -166,14 +167,6 @@ class NatsLog:
         if config.get("max_age", 0) != max_age_ns:
             update = {**config, "max_age": max_age_ns}
             await self._connection.api(f"STREAM.UPDATE.{LOG_STREAM}", update, timeout_s=timeout_s)
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    try:
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
-    except TimeoutError:
-        return
 
 
 def _direct_entry(message: Message) -> Entry | None:

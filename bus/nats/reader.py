@@ -17,12 +17,13 @@ from bus.nats.client import Subscription
 from bus.nats.connection import ApiError, Connection
 from bus.nats.layout import SECOND_NS
 from bus.nats.message import Message
+from bus.nats.pulls import Flow, Pulls, Rounds
 from bus.nats.stored import Place, place
 from bus.port import Entry
+from bus.waiting import wait_at_most
 from schemas.errors import AionError
 
 _HEARTBEAT_S = 1.0
-_EXPIRES_S = 30.0
 _SILENCE_S = 3 * _HEARTBEAT_S
 _API_TIMEOUT_S = 5.0
 
@@ -42,17 +43,20 @@ class StreamReader:
     A walk over last-per-subject begins anew after a lost consumer, and says so by `restarts`.
     """
 
-    def __init__(self, connection: Connection, stream: str, start: Start, batch: int) -> None:
+    def __init__(self, connection: Connection, stream: str, start: Start, batch: int, linger_s: float = 0.0) -> None:
         self._connection = connection
         self._stream = stream
         self._start = start
         self._batch = batch
+        self._linger_s = linger_s
         self._position = start.after
         self._consumer = ""
         self._next_consumer_sequence = 1
-        self._outstanding = 0
+        self._pulls: Pulls = Flow(batch)
+        self._requests = 0
         self._buffer: deque[tuple[Place, Message]] = deque()
         self._arrived = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._heard_at = 0.0
         self._lost = True
         self._inbox = ""
@@ -75,22 +79,21 @@ class StreamReader:
 
     async def next(self, timeout_s: float) -> Sequence[tuple[Place, Message]]:
         """At least one message, or none within `timeout_s`."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + timeout_s
+        deadline = self._loop.time() + timeout_s
         while True:
             await self._keep_alive()
-            await self._pull()
-            if self._buffer:
-                return self._take()
-            remaining = deadline - loop.time()
-            if remaining <= 0:
+            self._pull()
+            if self._buffer and (self._lost or self._pulls.complete(len(self._buffer))):
+                taken = self._take()
+                self._pull()  # ahead of the next call, while the caller works
+                return taken
+            now_s = self._loop.time()
+            if now_s >= deadline:
                 return ()
+            pause_s = self._pulls.pause_s(now_s)
+            wait_s = _HEARTBEAT_S if pause_s is None else min(_HEARTBEAT_S, pause_s)
             self._arrived.clear()
-            try:
-                async with asyncio.timeout(min(remaining, _HEARTBEAT_S)):
-                    await self._arrived.wait()
-            except TimeoutError:
-                continue
+            await wait_at_most(self._arrived, min(deadline - now_s, wait_s))
 
     def _take(self) -> Sequence[tuple[Place, Message]]:
         taken = [self._buffer.popleft() for _ in range(min(len(self._buffer), self._batch))]
@@ -100,8 +103,8 @@ class StreamReader:
         return taken
 
     async def _keep_alive(self) -> None:
-        silent_s = asyncio.get_running_loop().time() - self._heard_at
-        if not self._lost and silent_s <= _SILENCE_S:
+        silent_s = self._loop.time() - self._heard_at
+        if not self._lost and (silent_s <= _SILENCE_S or not self._pulls.expects):
             return
         if self._lost and self._buffer:
             return  # hand out what is good first; the position then stands where the consumer must restart
@@ -116,7 +119,7 @@ class StreamReader:
         self._lost = True
         self._buffer.clear()
         self._inbox = self._connection.inbox()
-        self._subscription = await self._connection.subscribe(self._inbox, self._on_message)
+        self._subscription = await self._connection.subscribe(f"{self._inbox}.*", self._on_message)
         answer = await self._connection.api(
             f"CONSUMER.CREATE.{self._stream}",
             {"stream_name": self._stream, "config": self._config()},
@@ -125,11 +128,11 @@ class StreamReader:
         self._consumer = answer["name"]
         self.pending = int(answer.get("num_pending", 0))
         self._next_consumer_sequence = 1
-        self._outstanding = 0
+        self._pulls = Rounds(self._batch, self._linger_s) if self._linger_s else Flow(self._batch)
         self.restarts += 1
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = self._loop.time()
         self._lost = False
-        await self._pull()
+        self._pull()
 
     def _config(self) -> dict[str, Any]:
         config: dict[str, Any] = {
@@ -147,26 +150,27 @@ class StreamReader:
             return config | {"deliver_policy": "last_per_subject"}
         return config | {"deliver_policy": "by_start_sequence", "opt_start_seq": self._position + 1}
 
-    async def _pull(self) -> None:
-        if self._lost or self._outstanding + len(self._buffer) > self._batch:
+    def _pull(self) -> None:
+        if self._lost:
             return
-        body = {
-            "batch": self._batch,
-            "expires": int(_EXPIRES_S * SECOND_NS),
-            "idle_heartbeat": int(_HEARTBEAT_S * SECOND_NS),
-        }
-        self._outstanding += self._batch
+        now_s = self._loop.time()
+        body = self._pulls.request(now_s, len(self._buffer))
+        if body is None:
+            return
+        if self._pulls.expects and self._linger_s:
+            self._heard_at = now_s  # between two rounds the server owed nothing
+        self._requests += 1
         try:
-            await self._connection.publish(
+            self._connection.post(
                 f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
                 json.dumps(body).encode(),
-                reply=self._inbox,
+                reply=f"{self._inbox}.{self._requests}",
             )
         except AionError:
             self._lost = True
 
     def _on_message(self, message: Message) -> None:
-        self._heard_at = asyncio.get_running_loop().time()
+        self._heard_at = self._loop.time()
         code = message.status
         if code is not None:
             self._on_status(code, message)
@@ -179,18 +183,23 @@ class StreamReader:
         if self._lost:
             return
         self._next_consumer_sequence += 1
-        self._outstanding -= 1
         self._buffer.append((at, message))
-        self._arrived.set()
+        self._pulls.arrived(self._heard_at, at.pending)
+        self._wake()
 
     def _on_status(self, code: str, message: Message) -> None:
         if code == "100":
             return
-        headers = message.headers
-        self._outstanding = max(0, self._outstanding - int(headers.get("Nats-Pending-Messages", "0")))
-        if code != "408":
-            self._lost = True  # the consumer is gone, or nobody serves it
-        self._arrived.set()
+        left = int(message.headers.get("Nats-Pending-Messages", "0"))
+        newest = message.subject == f"{self._inbox}.{self._requests}"
+        if not self._pulls.status(self._heard_at, code, left, newest=newest):
+            self._lost = True
+        self._wake()
+
+    def _wake(self) -> None:
+        """Only for what `next` would act on: a message that must wait for others wakes nobody."""
+        if self._lost or not self._pulls.expects or self._pulls.complete(len(self._buffer)):
+            self._arrived.set()
 
     async def _forget(self) -> None:
         if self._subscription is not None:
@@ -218,10 +227,10 @@ class EntryReader:
 
 @asynccontextmanager
 async def open_reader(
-    connection: Connection, stream: str, start: Start, batch: int = 1000
+    connection: Connection, stream: str, start: Start, batch: int = 1000, linger_s: float = 0.0
 ) -> AsyncIterator[StreamReader]:
     """An open walk; leaving forgets its consumer."""
-    reader = StreamReader(connection, stream, start, batch)
+    reader = StreamReader(connection, stream, start, batch, linger_s)
     await reader.open()
     try:
         yield reader

@@ -11,6 +11,7 @@ from bus.nats.message import Message
 from bus.nats.service import Served, parse_stats
 from bus.port import DEFAULT_TIMEOUT_S, Answer, Call, Question, Rep, Req, Service, ServiceSeen
 from bus.subjects import question as question_subject
+from bus.waiting import wait_at_most
 from schemas.errors import DeadlineExceeded, Unavailable
 
 
@@ -80,13 +81,9 @@ class NatsRpc:
 
 
 async def _silence(heard: asyncio.Event, wait_s: float) -> None:
-    while True:
+    heard.clear()
+    while await wait_at_most(heard, wait_s):
         heard.clear()
-        try:
-            async with asyncio.timeout(wait_s):
-                await heard.wait()
-        except TimeoutError:
-            return
 
 
 def _typed(reply: Message, question: Question[Req, Rep]) -> Rep:

@@ -57,6 +57,25 @@ async def test_a_small_batch_reads_everything_in_order(ground: Any, given: Any, 
             assert [entry.sequence for entry in await collect(reader, 100)] == sorted(stored)
 
 
+async def test_a_lingering_reader_hands_out_what_gathered_in_one_go(ground: Any, given: Any) -> None:
+    async with ground.bus() as writer, ground.bus() as bus, bus.log.read(0, linger_s=0.3) as reader:
+        assert list(await reader.next(0.05)) == []
+        waiting = asyncio.create_task(reader.next(10.0))
+        await asyncio.sleep(0.05)
+        stored = [await writer.log.append(given.accepted(given.task_id()), after=0) for _ in range(5)]
+        async with asyncio.timeout(3):
+            assert [entry.sequence for entry in await waiting] == stored
+        again = await writer.log.append(given.accepted(given.task_id()), after=0)
+        assert [entry.sequence for entry in await reader.next(3.0)] == [again]
+
+
+async def test_a_lingering_reader_does_not_linger_over_a_backlog(ground: Any, given: Any, collect: Any) -> None:
+    async with ground.bus() as bus:
+        stored = await asyncio.gather(*(bus.log.append(given.accepted(given.task_id()), after=0) for _ in range(60)))
+        async with bus.log.read(0, batch=7, linger_s=1.0) as reader, asyncio.timeout(3):
+            assert [entry.sequence for entry in await collect(reader, 60)] == sorted(stored)
+
+
 async def test_follow_replays_then_goes_live_and_ends_with_the_task(ground: Any, given: Any) -> None:
     task_id = given.task_id()
     async with ground.bus() as writer, ground.bus() as bus:

@@ -36,7 +36,7 @@ class AlterableLog:
         return LogInfo(self.created, kept[0] if kept else last + 1, last, 0, None)
 
     @asynccontextmanager
-    async def read(self, after: int, *, batch: int = 1000) -> AsyncIterator["AlterableReader"]:
+    async def read(self, after: int, *, batch: int = 1000, linger_s: float = 0.0) -> AsyncIterator["AlterableReader"]:
         self.opened.append(after)
         yield AlterableReader(self, after, batch)
 
