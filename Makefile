@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 UV := $(shell command -v uv || echo .venv-tools/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap run test check bench lock packages clean
+.PHONY: help bootstrap run test check bench lock packages proto clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -18,12 +18,13 @@ run: bootstrap ## Start the servers and every actor
 test: bootstrap check ## Check, then run every test
 	$(PYTHON) -m pytest
 
-check: bootstrap ## Lint, format, types, import contracts, schema drift
+check: bootstrap ## Lint, format, types, import contracts, schema and protobuf drift
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(PYTHON) -m schemas.export --check
+	proto/generate.sh --check
 
 bench: bootstrap ## Measure, as ratios against a floor of the same run
 	$(PYTHON) -m benchmarks
@@ -34,6 +35,9 @@ lock: ## Resolve pyproject.toml into requirements.lock
 
 packages: bootstrap ## Build the agent packages from their sources
 	$(PYTHON) -m executors.wasm.build
+
+proto: bootstrap ## Generate the Python code of proto/aion
+	proto/generate.sh
 
 clean: ## Stop the development servers; remove their data, the caches and .venv
 	@if [[ -x $(PYTHON) ]]; then $(PYTHON) -c 'from deploy.local import remove; remove()'; fi
