@@ -1,4 +1,4 @@
-"""What commands print: data on stdout, talk on stderr. There is no colour, so NO_COLOR holds by itself."""
+"""What commands print: data on stdout, talk on stderr, neither with colours: those are for live lines on a terminal."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""`aionctl watch`: a task's server-sent events as lines."""
+"""`aionctl watch`: a task's server-sent events, shown as they come."""
 
 import json
 import time
@@ -10,7 +10,8 @@ from urllib.parse import quote
 from actors.cli.door import Door, find_door
 from actors.cli.exits import Exit
 from actors.cli.options import Json
-from actors.cli.output import emit, talk
+from actors.cli.output import emit
+from actors.cli.progress import Screen, screen
 from schemas.errors import Unavailable
 
 RECONNECT_DELAY_S = 1.0
@@ -27,7 +28,9 @@ class Frame:
 
 
 def watch(task_id: str, /, *, attempts: int = 5, as_json: Json = False) -> int:
-    """Print each event of a task as it happens and its result at the end; a lost stream is resumed where it was.
+    """Show each event of a task as it happens and its result at the end; a lost stream is resumed where it was.
+
+    On a terminal a line tells the state and the time that passed; elsewhere there is a plain line for each event.
 
     Parameters
     ----------
@@ -36,12 +39,15 @@ def watch(task_id: str, /, *, attempts: int = 5, as_json: Json = False) -> int:
     attempts
         How often a stream may be lost in a row before giving up.
     """
-    result = follow(find_door(), task_id, attempts, as_json=as_json)
+    door = find_door()
+    with screen(task_id, as_json=as_json) as shown:
+        result = follow(door, task_id, attempts, shown)
+    emit(result, as_json=as_json)
     return status_exit(result)
 
 
-def follow(door: Door, task_id: str, attempts: int, *, as_json: bool) -> Any:
-    """The canonical result of a task whose events were printed on the way."""
+def follow(door: Door, task_id: str, attempts: int, shown: Screen) -> Any:
+    """The canonical result of a task; the events before it were shown on the way."""
     last, failed = None, 0
     while True:
         try:
@@ -49,11 +55,11 @@ def follow(door: Door, task_id: str, attempts: int, *, as_json: bool) -> Any:
                 failed, last = 0, frame.event_id or last
                 body = json.loads(frame.data)
                 if frame.name == "done":
-                    emit(body, as_json=as_json)
+                    shown.done(body)
                     return body
-                _show(frame, body, as_json=as_json)
+                shown.event(frame.name, frame.event_id, body)
         except (Unavailable, TimeoutError) as error:
-            talk(f"the stream was lost: {error}")
+            shown.note(f"the stream was lost: {error}")
         failed += 1
         if failed >= attempts:
             raise Unavailable(f"the stream of {task_id} was lost {failed} times in a row: try aionctl get {task_id}")
@@ -89,11 +95,3 @@ def status_exit(result: Any) -> Exit:
     """The exit code that a canonical result stands for."""
     status = result.get("status") if isinstance(result, dict) else None
     return {"OK": Exit.OK, "TIMEOUT": Exit.TIMEOUT}.get(str(status), Exit.FAILURE)
-
-
-def _show(frame: Frame, body: Any, *, as_json: bool) -> None:
-    if as_json:
-        emit(body, as_json=True)
-    else:
-        where = f" {body['engine']}" if isinstance(body.get("engine"), str) else ""
-        talk(f"{frame.event_id or '-':>8}  {frame.name}{where}")

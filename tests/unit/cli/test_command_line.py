@@ -12,7 +12,7 @@ from actors.cli.commands import COMMANDS
 from actors.cli.exits import Exit, of_error
 from schemas import errors
 
-HEAVY = ("nats", "aiohttp", "aiokafka", "asyncpg", "wasmtime", "pydantic_settings", "redis", "pydantic", "cyclopts")
+HEAVY = ("nats", "aiohttp", "aiokafka", "asyncpg", "wasmtime", "rich", "redis", "pydantic", "cyclopts")
 
 PROBE = f"""
 import sys, time
