@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from executors.wasm.manifest import parse_manifest
-    from executors.wasm.pool import CellPool, Output
+    from executors.wasm.pool import CellPool
+    from executors.wasm.request import Output
     from executors.wasm.sandbox import Answer, Sandbox
     from executors.wasm.store import InstalledPackage, RefusedPackage
 
@@ -17,7 +18,7 @@ _HOMES = {
     "Answer": "sandbox",
     "CellPool": "pool",
     "InstalledPackage": "store",
-    "Output": "pool",
+    "Output": "request",
     "RefusedPackage": "store",
     "Sandbox": "sandbox",
     "parse_manifest": "manifest",

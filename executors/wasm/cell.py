@@ -51,6 +51,7 @@ class Cell:
         self._engines: dict[EngineKind, wasmtime.Engine] = {}
         self._ticker = EpochTicker()
         self._guests: dict[bytes, tuple[Guest, wasmtime.Engine]] = {}
+        self._unfit: dict[bytes, bytes] = {}
 
     def serve(self, stream: _Readable, peer: socket.socket) -> None:
         """Say ready, then answer until the parent hangs up."""
@@ -65,7 +66,12 @@ class Cell:
             return self._load(request)
         loaded = self._guests.get(request.key)
         if loaded is None:
-            return Reply(Verdict.NOT_LOADED, b"the parent did not load this package")
+            return Reply(Verdict.NOT_LOADED, self._unfit.get(request.key, b"the parent did not load this package"))
+        remaining_us = request.deadline_us - time.monotonic_ns() // 1000
+        if remaining_us <= 0:
+            return Reply(Verdict.EXPIRED, b"no WASM cell got free in time")
+        if remaining_us < request.limits.timeout_us:
+            request = request._replace(limits=request.limits._replace(timeout_us=remaining_us))
         return self._run(*loaded, request)
 
     def _load(self, request: Load) -> Reply:
@@ -73,7 +79,7 @@ class Cell:
             engine = self._engine(kind_of(request.abi, metered=request.metered))
             self._guests[request.key] = _GUESTS[request.abi](engine, request.path), engine
         except (wasmtime.WasmtimeError, OSError, ValueError) as error:
-            return Reply(Verdict.NOT_LOADED, _short(str(error)))
+            self._unfit[request.key] = b"the compiled module does not load: " + _short(str(error))
         return Reply(Verdict.OK, b"")
 
     def _engine(self, kind: EngineKind) -> wasmtime.Engine:

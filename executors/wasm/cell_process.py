@@ -1,47 +1,58 @@
-"""The parent's side of one cell: a process, its socket, and which packages it has loaded."""
+"""The parent's side of one cell: a process, its socket, its line, and which packages it has loaded."""
 
 import asyncio
 import contextlib
 import socket
 import subprocess
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
 from executors.wasm.child import start_child
-from executors.wasm.frames import (
-    LENGTH,
-    FrameError,
-    Limits,
-    Load,
-    Reply,
-    Run,
-    Verdict,
-    decode_reply,
-    encode_request,
-    frame_length,
-)
-from schemas.errors import ModuleTimeout, ModuleTrap, PackageInvalid, Unavailable
+from executors.wasm.frames import FrameError, decode_reply, encode_request
+from executors.wasm.line import Line, Place
+from executors.wasm.request import Request
+from executors.wasm.wire import Wire
+from schemas.errors import AionError, Unavailable
 
 SPAWN_TIMEOUT_S = 20.0
 LOAD_TIMEOUT_S = 20.0
 REAP_TIMEOUT_S = 5.0
-WATCHDOG_GRACE_S = 0.05
-STREAM_BUFFER_BYTES = 1 << 18
+DYING_S = 0.05
+LINE_DEPTH = 4
+"""Requests at one cell: enough that it never waits for its parent, few enough that little waits behind a slow guest."""
+
+
+class Doom(NamedTuple):
+    """Why a cell was killed: for whose sake, and the error that this request gets if it still runs by then."""
+
+    request: Request
+    error: AionError
 
 
 class CellProcess:
-    """A live cell. After any exception out of `run` it is of no more use: `kill` it, then `reap` it."""
+    """A live cell. `on_reply` is called after every reply, `on_end` once it has died and its last reply was heard."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        process: asyncio.subprocess.Process,
+        peer: socket.socket,
+        on_reply: Callable[[], None],
+        on_end: Callable[["CellProcess"], None],
     ) -> None:
+        self.line: Line[Request] = Line(LINE_DEPTH)
+        self.suspect: Place[Request] | None = None
+        self.doom: Doom | None = None
         self._process = process
-        self._reader = reader
-        self._writer = writer
+        self._on_reply = on_reply
+        self._on_end = on_end
         self._loaded: set[bytes] = set()
-        self._ready = False
+        self._frames: list[bytes] = []
+        self._ready: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._wire = Wire(peer, self._hear, self._end)
 
     @classmethod
-    async def spawn(cls) -> "CellProcess":
+    async def spawn(cls, on_reply: Callable[[], None], on_end: Callable[["CellProcess"], None]) -> "CellProcess":
         """Start a cell and wait until it is ready; `Unavailable` when it is not in time."""
         ours, theirs = socket.socketpair()
         try:
@@ -53,17 +64,17 @@ class CellProcess:
         except BaseException:
             ours.close()
             raise
-        reader, writer = await asyncio.open_connection(sock=ours, limit=STREAM_BUFFER_BYTES)  # no I/O: connected
-        cell = cls(process, reader, writer)
+        cell = cls(process, ours, on_reply, on_end)
         try:
             async with asyncio.timeout(SPAWN_TIMEOUT_S):
-                await cell._read_reply()
-        except (TimeoutError, OSError, EOFError, FrameError) as error:
-            raise Unavailable(f"a WASM cell did not start within {SPAWN_TIMEOUT_S:g} s") from error
-        finally:
-            if not cell._ready:
-                cell.kill()
-                await cell.reap()
+                started = await cell._ready
+        except BaseException as error:
+            await cell.reap()
+            if isinstance(error, TimeoutError):
+                raise Unavailable(f"a WASM cell did not start within {SPAWN_TIMEOUT_S:g} s") from error
+            raise
+        if not started:
+            raise Unavailable(f"a WASM cell did not start: {await cell.reap()}")
         return cell
 
     @property
@@ -71,68 +82,58 @@ class CellProcess:
         """The process id."""
         return self._process.pid
 
-    @property
-    def alive(self) -> bool:
-        """False once it is known to have died, for instance while it was idle."""
-        return self._process.returncode is None and not self._reader.at_eof() and not self._writer.is_closing()
+    def put(self, request: Request, now: float) -> None:
+        """Put it at the end of the line, behind a load if it is the first of its package; `flush` sends it."""
+        if request.package.key not in self._loaded:
+            self._loaded.add(request.package.key)
+            self.line.add(Place(request, LOAD_TIMEOUT_S, is_load=True), now)
+            self._frames.append(encode_request(request.load()))
+        timeout_s = request.package.manifest.spec.limits.timeout_ms / 1000
+        self.line.add(Place(request, timeout_s, request.deadline), now)
+        self._frames.append(encode_request(request.run()))
 
-    async def run(self, abi: str, key: bytes, artifact: str, limits: Limits, payload: bytes) -> Reply:
-        """One call; `ModuleTimeout` when nothing came back `WATCHDOG_GRACE_S` after the guest's deadline."""
-        if key not in self._loaded:
-            await self._load(Load(abi, key, limits.fuel > 0, artifact))
-        timeout_s = limits.timeout_us / 1e6
-        started = time.monotonic()
-        try:
-            async with asyncio.timeout(timeout_s + WATCHDOG_GRACE_S):
-                return await self._ask(Run(abi, key, limits, payload))
-        except TimeoutError as error:
-            passed = time.monotonic() - started
-            raise ModuleTimeout(
-                f"module slept in its host past its {timeout_s:g} s; stopped at {passed:.3f} s"
-            ) from error
-        except (OSError, EOFError, FrameError) as error:
-            raise ModuleTrap(f"the module's cell died: {await self._cause_of_death()}") from error
+    def flush(self) -> None:
+        """Send what was put since, in one write."""
+        self._wire.send(self._frames)
+        self._frames.clear()
 
-    async def _load(self, request: Load) -> None:
-        try:
-            async with asyncio.timeout(LOAD_TIMEOUT_S):
-                reply = await self._ask(request)
-        except (TimeoutError, OSError, EOFError, FrameError) as error:
-            raise Unavailable(f"a WASM cell died while loading: {await self._cause_of_death()}") from error
-        if reply.verdict is not Verdict.OK:
-            raise PackageInvalid(f"the compiled module does not load: {reply.payload.decode(errors='replace')}")
-        self._loaded.add(request.key)
-
-    async def _ask(self, request: Load | Run) -> Reply:
-        self._writer.write(encode_request(request))
-        await self._writer.drain()
-        return await self._read_reply()
-
-    async def _read_reply(self) -> Reply:
-        length = frame_length(await self._reader.readexactly(LENGTH.size))
-        reply = decode_reply(await self._reader.readexactly(length))
-        self._ready = True
-        return reply
-
-    async def _cause_of_death(self) -> str:
-        with contextlib.suppress(TimeoutError):  # it hung up just now: let it say how it ended
-            async with asyncio.timeout(WATCHDOG_GRACE_S):
-                await self._process.wait()
-        self.kill()
-        await self.reap()
-        status = self._process.returncode
-        return f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
-
-    def kill(self) -> None:
-        """End it now. Safe at any time and more than once."""
+    def kill(self, doom: Doom | None = None) -> None:
+        """End it now, because of `doom`; `on_end` follows. Safe at any time and more than once."""
+        self.doom = self.doom or doom
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
-        self._writer.close()
 
-    async def reap(self) -> None:
-        """Collect the killed process and close its socket."""
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(REAP_TIMEOUT_S):
+    async def reap(self) -> str:
+        """Kill it, collect the process, close the socket, and say how it ended."""
+        if self.doom is None:
+            await self._exited(DYING_S)  # it hung up by itself just now: let it say how it ended
+        self.kill()
+        await self._exited(REAP_TIMEOUT_S)
+        self._wire.close()
+        status = self._process.returncode
+        return f"signal {-status}" if status is not None and status < 0 else f"exit status {status}"
+
+    async def _exited(self, timeout_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
                 await self._process.wait()
-                await self._writer.wait_closed()
+
+    def _hear(self, body: bytes) -> None:
+        reply = decode_reply(body)
+        if not self._ready.done():
+            self._ready.set_result(True)
+            return
+        try:
+            place = self.line.answered(time.monotonic())
+        except IndexError as error:
+            raise FrameError("a reply that nothing was asked for") from error
+        if not place.is_load:
+            place.owner.succeed(reply)
+        self._on_reply()
+
+    def _end(self) -> None:
+        if self._ready.done():
+            self._on_end(self)
+        else:
+            self._ready.set_result(False)

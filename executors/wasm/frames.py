@@ -2,10 +2,11 @@
 
     frame  = length u32 | body
     load   = 0x01 | abi u8 | key 32 bytes | metered u8 | artifact path (UTF-8)
-    run    = 0x02 | abi u8 | key 32 bytes | timeout us u64 | memory bytes u64 | output bytes u32 | fuel u64 | input
+    run    = 0x02 | abi u8 | key 32 bytes | deadline us u64 | timeout us u64 | memory bytes u64 | output bytes u32
+             | fuel u64 | input
     reply  = verdict u8 | fuel used u64 | wall us u64 | cpu us u64 | output, or a message when the verdict is not OK
 
-All integers are big-endian. A cell answers frames one by one, in order.
+All integers are big-endian; a deadline is on the monotonic clock. A cell answers frames one by one, in order.
 """
 
 import struct
@@ -15,7 +16,7 @@ from typing import NamedTuple
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 LENGTH = struct.Struct("!I")
 _KIND = struct.Struct("!BB32s")
-_LIMITS = struct.Struct("!QQIQ")
+_RUN_HEAD = struct.Struct("!QQQIQ")
 _REPLY = struct.Struct("!BQQQ")
 _LOAD, _RUN = 1, 2
 _ABIS = ("stdio", "reactor", "component")
@@ -34,6 +35,7 @@ class Verdict(IntEnum):
     OUT_OF_MEMORY = 3
     OUTPUT_TOO_LARGE = 4
     NOT_LOADED = 5
+    EXPIRED = 6
 
 
 class Limits(NamedTuple):
@@ -55,10 +57,11 @@ class Load(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Call the loaded module `key` once in a fresh instance."""
+    """Call the loaded module `key` once in a fresh instance, unless `deadline_us` has passed by then."""
 
     abi: str
     key: bytes
+    deadline_us: int
     limits: Limits
     payload: bytes
 
@@ -81,8 +84,13 @@ def encode_request(request: Load | Run) -> bytes:
         )
     else:
         limits = request.limits
-        head = _LIMITS.pack(limits.timeout_us, limits.memory_bytes, limits.output_bytes, limits.fuel)
-        body = _KIND.pack(_RUN, _ABIS.index(request.abi), request.key) + head + request.payload
+        body = b"".join(
+            (
+                _KIND.pack(_RUN, _ABIS.index(request.abi), request.key),
+                _RUN_HEAD.pack(request.deadline_us, *limits),
+                request.payload,
+            )
+        )
     return _framed(body)
 
 
@@ -90,11 +98,12 @@ def decode_request(body: bytes) -> Load | Run:
     """The request in a frame's body, or `FrameError`."""
     try:
         kind, abi, key = _KIND.unpack_from(body)
-        rest = body[_KIND.size :]
         if kind == _LOAD:
+            rest = body[_KIND.size :]
             return Load(_ABIS[abi], key, bool(rest[0]), rest[1:].decode())
         if kind == _RUN:
-            return Run(_ABIS[abi], key, Limits(*_LIMITS.unpack_from(rest)), rest[_LIMITS.size :])
+            deadline_us, *limits = _RUN_HEAD.unpack_from(body, _KIND.size)
+            return Run(_ABIS[abi], key, deadline_us, Limits(*limits), body[_KIND.size + _RUN_HEAD.size :])
     except (struct.error, IndexError, UnicodeDecodeError) as error:
         raise FrameError(f"malformed request of {len(body)} bytes") from error
     raise FrameError(f"unknown request kind {kind}")

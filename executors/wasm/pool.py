@@ -1,180 +1,171 @@
-"""A bounded pool of cells: one request in flight per cell, a spare kept warm, broken ones replaced behind."""
+"""A bounded pool of cells: the emptiest gets the next request; a hanging guest costs no other request its answer."""
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections import deque
+from functools import partial
 from types import TracebackType
 
-from executors.wasm.cell_process import CellProcess
-from executors.wasm.frames import MAX_FRAME_BYTES, Limits, Reply, Verdict
+from executors.wasm.cell_process import CellProcess, Doom
+from executors.wasm.crew import CellCrew
+from executors.wasm.frames import MAX_FRAME_BYTES
+from executors.wasm.line import Place
+from executors.wasm.request import Output, Request, judged
 from executors.wasm.store import InstalledPackage
-from schemas.errors import (
-    AionError,
-    DeadlineExceeded,
-    ModuleOutOfMemory,
-    ModuleTimeout,
-    ModuleTrap,
-    OutputTooLarge,
-    PayloadTooLarge,
-    Unavailable,
-)
+from schemas.errors import DeadlineExceeded, ModuleTimeout, ModuleTrap, PayloadTooLarge, Unavailable
 
 MAX_INPUT_BYTES = MAX_FRAME_BYTES // 2
 MAX_WAITING_PER_CELL = 256
-RESPAWN_DELAYS_S = (0.05, 0.2, 1.0)
-_FAILURES: dict[Verdict, type[AionError]] = {
-    Verdict.TRAP: ModuleTrap,
-    Verdict.TIMEOUT: ModuleTimeout,
-    Verdict.OUT_OF_MEMORY: ModuleOutOfMemory,
-    Verdict.OUTPUT_TOO_LARGE: OutputTooLarge,
-    Verdict.NOT_LOADED: Unavailable,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a guest answered, and what it used inside its cell; fuel is counted only where it is limited."""
-
-    payload: bytes
-    fuel_used: int | None
-    wall_s: float
-    cpu_s: float
+MAX_LOADS = 2
+PATROL_S = 0.02
 
 
 class CellPool:
-    """`size` requests run at once over `size + 1` processes; the spare hides the start of a replacement.
+    """`size` guests run at once over `size + 1` processes; the spare hides the start of a replacement.
 
-    An async context manager. Leaving it kills every cell, whatever runs.
+    Requests wait here in order; a few more wait at each cell, so that it need not wait for this process between two.
+    One that a dead cell took along unstarted goes to another cell; the one that ran never does. An async context
+    manager: leaving it kills every cell, whatever runs.
     """
 
     def __init__(self, size: int) -> None:
         if size < 1:
             raise ValueError(f"a cell pool of {size} cannot run anything: use at least 1")
         self.size = size
-        self._slots = asyncio.Semaphore(size)
-        self._idle: asyncio.Queue[CellProcess] = asyncio.Queue(maxsize=size + 1)
-        self._cells: set[CellProcess] = set()
-        self._replacing: set[asyncio.Task[None]] = set()
-        self._waiting = 0
+        self._crew = CellCrew(size, self._dispatch_soon, self._lost)
+        self._waiting: deque[Request] = deque()
+        self._dispatching: asyncio.Handle | None = None
+        self._patrolling: asyncio.Handle | None = None
+        self._closed = False
 
     async def __aenter__(self) -> "CellPool":
         """Start the cells."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for _ in range(self.size + 1):
-                    group.create_task(self._add())
-        except BaseException as error:
-            await self._close()
-            if isinstance(error, ExceptionGroup):
-                raise error.exceptions[0] from error
-            raise
+        await self._crew.start()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Kill the cells."""
-        await self._close()
+        """Kill the cells; whoever still waits gets `Unavailable`."""
+        self._closed = True
+        for handle in (self._dispatching, self._patrolling):
+            if handle:
+                handle.cancel()
+        for request in self._in_hand():
+            request.fail(Unavailable("the WASM cells are being stopped", retry_after_s=1.0))
+        await self._crew.close()
 
     @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of the live cells."""
-        return tuple(sorted(cell.pid for cell in self._cells))
+        return self._crew.pids
 
     async def run(self, package: InstalledPackage, payload: bytes, timeout_s: float) -> Output:
         """Call `package` once in a fresh instance; `timeout_s` covers the wait for a cell and the call.
 
-        Raises `DeadlineExceeded` (no cell in time), `Unavailable` (too many wait), `PayloadTooLarge`, or what the guest
-        earned: `ModuleTrap`, `ModuleTimeout`, `ModuleOutOfMemory`, `OutputTooLarge`. Cancelling kills the guest.
+        Raises `DeadlineExceeded` (no cell in time), `Unavailable` (too many wait), `PayloadTooLarge`, `PackageInvalid`
+        (it does not load), or what the guest earned: `ModuleTrap`, `ModuleTimeout`, `ModuleOutOfMemory`,
+        `OutputTooLarge`. Cancelling kills the guest if it runs.
         """
         if len(payload) > MAX_INPUT_BYTES:
             raise PayloadTooLarge(f"input of {len(payload)} bytes is over the {MAX_INPUT_BYTES} a module may get")
-        deadline = time.monotonic() + timeout_s
-        await self._enter(deadline, package.name)
+        if self._closed or len(self._waiting) >= self.size * MAX_WAITING_PER_CELL:
+            raise Unavailable(f"{len(self._waiting)} requests wait for {self.size} WASM cells", retry_after_s=1.0)
+        reply = asyncio.get_running_loop().create_future()
+        request = Request(package, payload, time.monotonic() + timeout_s, reply)
+        self._waiting.append(request)
+        self._dispatch_soon()
         try:
-            cell = await self._take(deadline, package.name)
-            reply = await self._call(cell, package, payload, deadline)
-        finally:
-            self._slots.release()
-        return _judged(reply, package.name)
-
-    async def _call(self, cell: CellProcess, package: InstalledPackage, payload: bytes, deadline: float) -> Reply:
-        entry = package.manifest.spec.entry
-        try:
-            limits = _limits(package, deadline - time.monotonic())
-            reply = await cell.run(entry.abi, package.key, str(package.artifact), limits, payload)
-        except BaseException:
-            self._replace(cell)
+            return judged(await reply, package.name)
+        except asyncio.CancelledError:
+            self._withdraw(request)
             raise
-        self._idle.put_nowait(cell)
-        return reply
 
-    async def _enter(self, deadline: float, name: str) -> None:
-        if self._waiting >= self.size * MAX_WAITING_PER_CELL:
-            raise Unavailable(f"{self._waiting} requests wait for {self.size} WASM cells already", retry_after_s=1.0)
-        self._waiting += 1
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                await self._slots.acquire()
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"no WASM cell got free for {name} in time") from error
-        finally:
-            self._waiting -= 1
+    def _withdraw(self, request: Request) -> None:
+        if request in self._waiting:
+            self._waiting.remove(request)
+        for cell in self._crew.active:
+            if cell.line.abandon(request):
+                self._stop(cell, Doom(request, ModuleTrap("cancelled")))
+                return
 
-    async def _take(self, deadline: float, name: str) -> CellProcess:
-        try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                while not (cell := await self._idle.get()).alive:
-                    self._replace(cell)
-                return cell
-        except TimeoutError as error:
-            raise DeadlineExceeded(f"no WASM cell was ready for {name} in time") from error
+    def _dispatch_soon(self) -> None:
+        if self._dispatching is None and not self._closed:
+            self._dispatching = asyncio.get_running_loop().call_soon(self._dispatch)
 
-    async def _add(self) -> None:
-        cell = await CellProcess.spawn()
-        self._cells.add(cell)
-        self._idle.put_nowait(cell)
+    def _dispatch(self) -> None:
+        self._dispatching = None
+        now = time.monotonic()
+        chosen = set()
+        while self._waiting and (cell := self._emptiest(now)):
+            cell.put(self._waiting.popleft(), now)
+            chosen.add(cell)
+        for cell in chosen:
+            cell.flush()
+        if self._patrolling is None and (chosen or self._waiting):
+            self._patrolling = asyncio.get_running_loop().call_later(PATROL_S, self._patrol)
 
-    def _replace(self, cell: CellProcess) -> None:
-        cell.kill()
-        task = asyncio.get_running_loop().create_task(self._respawn(cell), name="cell-respawn")
-        self._replacing.add(task)
-        task.add_done_callback(self._replacing.discard)
+    def _emptiest(self, now: float) -> CellProcess | None:
+        best, most_room = None, 0
+        for cell in self._crew.active:
+            room = cell.line.room(now)
+            if room > most_room:
+                best, most_room = cell, room
+        return best
 
-    async def _respawn(self, dead: CellProcess) -> None:
-        await dead.reap()
-        self._cells.discard(dead)
-        attempt = 0
-        while True:
-            try:
-                return await self._add()
-            except (OSError, Unavailable):
-                await asyncio.sleep(RESPAWN_DELAYS_S[min(attempt, len(RESPAWN_DELAYS_S) - 1)])
-                attempt += 1
+    def _patrol(self) -> None:
+        now = time.monotonic()
+        for cell in tuple(self._crew.active):
+            place = cell.line.overdue(now)
+            # Only at the second sight: when this process was late itself, the reply may lie unread.
+            if place is not None and place is cell.suspect:
+                self._stop(cell, Doom(place.owner, _overslept(place)))
+            cell.suspect = place
+            for request in cell.line.expired(now):
+                cell.line.abandon(request)
+                request.fail(_never_started(request))
+        for request in [one for one in self._waiting if one.deadline <= now]:
+            self._waiting.remove(request)
+            request.fail(_never_started(request))
+        busy = self._waiting or any(cell.line for cell in self._crew.active)
+        self._patrolling = asyncio.get_running_loop().call_later(PATROL_S, self._patrol) if busy else None
+        self._dispatch_soon()
 
-    async def _close(self) -> None:
-        replacing = tuple(self._replacing)
-        for task in replacing:
-            task.cancel()
-        await asyncio.gather(*replacing, return_exceptions=True)
-        for cell in self._cells:
-            cell.kill()
-        await asyncio.gather(*(cell.reap() for cell in self._cells))
-        self._cells.clear()
+    def _stop(self, cell: CellProcess, doom: Doom) -> None:
+        cell.kill(doom)
+        self._crew.retire(cell)
+
+    def _lost(self, cell: CellProcess) -> None:
+        head, again = cell.line.broken()
+        if head and head.is_load and not head.abandoned:
+            head.owner.loads += 1
+            if head.owner.loads < MAX_LOADS:
+                again.insert(0, head.owner)
+                head = None
+        self._waiting.extendleft(reversed(again))
+        self._crew.replace(cell, partial(_blame, head, cell.doom))
+        self._dispatch_soon()
+
+    def _in_hand(self) -> list[Request]:
+        return [*self._waiting, *(request for cell in self._crew.active for request in cell.line.owners())]
 
 
-def _limits(package: InstalledPackage, remaining_s: float) -> Limits:
-    limits = package.manifest.spec.limits
-    return Limits(
-        timeout_us=max(1, int(min(remaining_s, limits.timeout_ms / 1000) * 1e6)),
-        memory_bytes=limits.memory_mib * 2**20,
-        output_bytes=limits.output_kib * 1024,
-        fuel=limits.fuel or 0,
-    )
+def _blame(head: Place[Request] | None, doom: Doom | None, how: str) -> None:
+    if head is None:
+        return
+    if head.is_load:
+        head.owner.fail(Unavailable(f"a WASM cell died while loading: {how}"))
+    elif doom is None:
+        head.owner.fail(ModuleTrap(f"the module's cell died: {how}"))
+    elif doom.request is head.owner:
+        head.owner.fail(doom.error)
+    else:  # the doomed one had just answered: this one ran by then, and nobody runs twice here
+        head.owner.fail(Unavailable("the module's cell was stopped because of another request"))
 
 
-def _judged(reply: Reply, name: str) -> Output:
-    failure = _FAILURES.get(reply.verdict)
-    if failure:
-        raise failure(f"{name}: {reply.payload.decode(errors='replace')}")
-    return Output(reply.payload, reply.fuel_used or None, reply.wall_us / 1e6, reply.cpu_us / 1e6)
+def _overslept(place: Place[Request]) -> ModuleTimeout:
+    return ModuleTimeout(f"{place.owner.package.name} slept in its host past its {place.timeout_s:g} s")
+
+
+def _never_started(request: Request) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no WASM cell got free for {request.package.name} in time")

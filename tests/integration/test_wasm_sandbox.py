@@ -1,11 +1,13 @@
 """The sandbox with the real engine: what our packages answer, and what hostile modules cannot do."""
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from schemas.errors import (
     OutputInvalid,
     OutputTooLarge,
     PackageInvalid,
+    Unavailable,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -329,6 +332,99 @@ async def test_waiting_for_a_busy_cell_ends_at_the_deadline(hostile: Sandbox) ->
         await busy
 
 
+async def queued(sandbox: Sandbox, *orders: tuple[str, float], package: str = "reactor") -> list[asyncio.Task[Any]]:
+    """Requests for `package`, as many in the line of one cell as it holds by the time that this returns."""
+    await works(sandbox, package)
+    tasks = [asyncio.create_task(sandbox.run(package, {"do": do}, timeout_s)) for do, timeout_s in orders]
+    await asyncio.sleep(0.05)
+    return tasks
+
+
+async def test_a_guest_asleep_in_its_host_costs_those_behind_it_nothing_but_time(hostile: Sandbox) -> None:
+    asleep, *others = await queued(hostile, ("sleep", 5), ("count", 5), ("count", 5), ("count", 5), ("count", 5))
+    with pytest.raises(ModuleTimeout, match="slept"):
+        await asleep
+    assert [(await other).result for other in others] == [{"count": 1}] * 4
+
+
+async def test_a_cell_killed_with_a_full_line_loses_only_what_it_ran(hostile: Sandbox) -> None:
+    asleep, *others = await queued(hostile, ("sleep", 5), *[("count", 5)] * 12)
+    for pid in hostile.pool.pids:
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(ModuleTrap, match="signal 9"):
+        await asleep
+    assert [(await other).result for other in others] == [{"count": 1}] * 12
+
+
+async def test_cancelling_one_that_waits_in_line_spares_the_cell_and_the_others(hostile: Sandbox) -> None:
+    looping, cancelled, other = await queued(hostile, ("loop", 0.3), ("count", 5), ("count", 5))
+    before = hostile.pool.pids
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    with pytest.raises(ModuleTimeout):
+        await looping
+    assert (await other).result == {"count": 1}
+    assert hostile.pool.pids == before
+
+
+async def test_one_cancelled_in_line_cannot_hold_the_line_when_its_turn_comes(hostile: Sandbox) -> None:
+    orders = [("loop", 0.2), ("sleep", 30.0), ("count", 5.0)]  # the sleeper's package allows 5 s
+    looping, cancelled, other = await queued(hostile, *orders, package="metered")
+    cancelled.cancel()
+    with pytest.raises(ModuleTimeout):
+        await looping
+    started = time.monotonic()
+    assert (await other).result == {"count": 1}
+    assert time.monotonic() - started < MARGIN_S
+
+
+async def test_waiting_in_line_ends_at_the_deadline_and_spares_the_cell(hostile: Sandbox) -> None:
+    looping, late, other = await queued(hostile, ("loop", 5), ("count", 0.1), ("count", 5))
+    before = hostile.pool.pids
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert not looping.done()
+    with pytest.raises(ModuleTimeout):
+        await looping
+    assert (await other).result == {"count": 1}
+    assert hostile.pool.pids == before
+
+
+async def test_an_idle_cell_killed_is_replaced_before_it_is_asked(hostile: Sandbox) -> None:
+    for pid in hostile.pool.pids:
+        os.kill(pid, signal.SIGKILL)
+    await asyncio.sleep(0.1)
+    await works(hostile, "reactor")
+
+
+async def test_an_artifact_that_does_not_load_is_said_to_be_invalid(hostile: Sandbox, tmp_path: Path) -> None:
+    (tmp_path / "junk.aot").write_bytes(b"junk")
+    package = replace(hostile.packages["reactor"], key=bytes(32), artifact=tmp_path / "junk.aot")
+    for _ in range(2):
+        with pytest.raises(PackageInvalid, match="does not load"):
+            await hostile.run(package, {}, 5)
+    await works(hostile, "reactor")
+
+
+async def test_a_load_that_kills_its_cells_is_not_tried_for_ever(hostile: Sandbox, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "endless.aot")  # a load of it never ends by itself
+    package = replace(hostile.packages["reactor"], key=bytes(32), artifact=tmp_path / "endless.aot")
+    loading = asyncio.create_task(hostile.run(package, {}, 20))
+    while not loading.done():
+        await asyncio.sleep(0.1)
+        for pid in hostile.pool.pids:
+            os.kill(pid, signal.SIGKILL)
+    with pytest.raises(Unavailable, match="while loading"):
+        await loading
+
+
+async def test_leaving_the_sandbox_ends_whoever_waits(rogues: Path, cache: Path) -> None:
+    async with Sandbox(rogues, cache, cells=1) as sandbox:
+        tasks = await queued(sandbox, ("sleep", 5), ("count", 5), *[("count", 5)] * 8)
+    assert [type(end) for end in await asyncio.gather(*tasks, return_exceptions=True)] == [Unavailable] * 10
+
+
 async def test_leaving_the_sandbox_leaves_no_process(rogues: Path, cache: Path) -> None:
     async with Sandbox(rogues, cache, cells=2) as sandbox:
         pids = sandbox.pool.pids
@@ -385,7 +481,11 @@ async def test_a_cache_open_to_others_is_refused(tmp_path: Path) -> None:
 
 def children() -> set[str]:
     """Process ids of what this process started and has not reaped, from every thread (proc(5))."""
-    return {pid for listed in Path("/proc/self/task").glob("*/children") for pid in listed.read_text().split()}
+    found: set[str] = set()
+    for listed in Path("/proc/self/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError):  # a thread that ended meanwhile
+            found.update(listed.read_text().split())
+    return found
 
 
 @pytest.fixture(autouse=True)

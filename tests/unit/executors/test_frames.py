@@ -39,7 +39,7 @@ def test_a_load_comes_back(abi: str, metered: bool) -> None:
 
 @given(st.binary(max_size=300), st.integers(1, 2**40), st.integers(0, 2**62))
 def test_a_run_comes_back(payload: bytes, timeout_us: int, fuel: int) -> None:
-    request = Run("reactor", KEY, Limits(timeout_us, 2**26, 4096, fuel), payload)
+    request = Run("reactor", KEY, 7 * timeout_us, Limits(timeout_us, 2**26, 4096, fuel), payload)
     assert decode_request(body(encode_request(request))) == request
 
 
