@@ -25,7 +25,7 @@ class Contract:
             problem = _first_problem(self._input, params)
             if problem:
                 raise InputInvalid(f"params of {self._name}: {problem}")
-            return json.dumps(params, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+            return _ENCODER.encode(params).encode()
         except (ValueError, TypeError, RecursionError) as error:
             reason = type(error).__name__
             raise InputInvalid(f"params of {self._name} are not JSON: {reason}") from error
@@ -33,7 +33,7 @@ class Contract:
     def decode_result(self, output: bytes) -> dict[str, Any]:
         """The module's output as an object; `OutputInvalid` when it is no JSON object or breaks the output schema."""
         try:
-            result = json.loads(output, parse_constant=_refuse_constant)
+            result = _DECODER.decode(output.decode())
             if not isinstance(result, dict):
                 raise OutputInvalid(f"{self._name} answered with a JSON {type(result).__name__}, not an object")
             problem = _first_problem(self._output, result)
@@ -42,6 +42,14 @@ class Contract:
         if problem:
             raise OutputInvalid(f"result of {self._name}: {problem}")
         return result
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _compiled(schema: dict[str, Any], field: str) -> jsonschema_rs.Validator:
@@ -67,7 +75,3 @@ def _pointer(path: list[str | int]) -> str:
     """RFC 6901; the whole document is shown as `/`."""
     parts = (str(part).replace("~", "~0").replace("/", "~1") for part in path)
     return "/" + "/".join(parts)
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
