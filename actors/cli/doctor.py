@@ -1,128 +1,122 @@
-"""`aionctl doctor`: what is wrong here, and one command that mends it."""
+"""`aionctl doctor`: what is wrong here, and how to mend it."""
 
 import asyncio
+import logging
 import shutil
-import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from typing import Any, Final, TypeAlias
 
 from actors.cli.door import find_door
 from actors.cli.environment import environment
 from actors.cli.exits import Exit
 from actors.cli.options import Json
 from actors.cli.output import emit
-from actors.cli.session import within
-from actors.runtime.settings import read_settings
-from bus import Bus, BusSettings
+from actors.cli.session import section
+from actors.runtime.settings import Settings, read_settings
+from bus import BusSettings
 from schemas.errors import AionError
+from schemas.finding import Finding
 
-ADDRESSES = {
-    "kafka": ("AION_KAFKA__BOOTSTRAP", 9092),
-    "postgres": ("AION_POSTGRES__URL", 5432),
-    "redis": ("AION_REDIS__URL", 6379),
-}
-_START = ".venv/bin/aionctl servers up"
-_PROBE_TIMEOUT_S = 3.0
+GROUP: Final = "aion.checks"
+TIMEOUT_S: Final = 15.0
+_ENV: Final = "env | grep ^AION_"
 
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at; `fix` is a command, empty when all is well."""
-
-    name: str
-    ok: bool
-    found: str
-    fix: str = ""
+Examine: TypeAlias = Callable[[Any], Awaitable[Sequence[Finding]]]
 
 
 def doctor(*, as_json: Json = False) -> int:
-    """Check Python, Java, settings, servers, JetStream and the API key; each failure names one command to mend it."""
-    checks = [_python(), _java(), _settings(), *_servers(), *_bus(), _key()]
-    text = "\n".join(_line(check) for check in checks)
-    emit([asdict(check) for check in checks], as_json=as_json, text=text)
-    return Exit.OK if all(check.ok for check in checks) else Exit.FAILURE
+    """Check Python, Java, settings, every server and its contents, and the API key; each failure names its fix."""
+    findings = [_python(), _java(), *_installation(), _key()]
+    emit([finding.model_dump() for finding in findings], as_json=as_json, text="\n".join(map(_line, findings)))
+    return Exit.OK if all(finding.ok for finding in findings) else Exit.FAILURE
 
 
-def _line(check: Check) -> str:
-    return f"{'ok  ' if check.ok else 'FAIL'}  {check.name}: {check.found}" + (
-        f"\n      {check.fix}" if check.fix else ""
-    )
+async def examine_all(settings: Settings, rooms: Mapping[str, Callable[[], Examine]]) -> list[Finding]:
+    """What each room says of its own door, all asked at once; `rooms` gives a section's question when called."""
+    asked = [_examine(settings, name, load) for name, load in rooms.items()]
+    return [finding for findings in await asyncio.gather(*asked) for finding in findings]
 
 
-def _python() -> Check:
+async def _examine(settings: Settings, name: str, load: Callable[[], Examine]) -> Sequence[Finding]:
+    try:
+        examine = load()
+        async with asyncio.timeout(TIMEOUT_S):
+            return await examine(section(settings, name))
+    except ModuleNotFoundError as error:
+        return [Finding(name=name, ok=False, found=f"needs {error.name}", fix="pip install 'aion[all]'")]
+    except TimeoutError:
+        return [Finding(name=name, ok=False, found=f"no answer within {TIMEOUT_S:g} s", fix="aionctl servers status")]
+    except AionError as error:
+        return [Finding(name=name, ok=False, found=error.message, fix=f"{_ENV}{name.upper()}_")]
+
+
+def _installation() -> list[Finding]:
+    """The settings and, when they can be read, all that they lead to."""
+    try:
+        settings = read_settings(environment())
+        rooms = {found.name: found.load for found in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
+        with _quiet():
+            findings = asyncio.run(examine_all(settings, rooms))
+        return [Finding(name="settings", ok=True, found="every key is known"), *findings, _fsync(settings)]
+    except AionError as error:
+        return [Finding(name="settings", ok=False, found=error.message, fix=_ENV)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What client libraries log of a server that is down is said by the finding already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _fsync(settings: Settings) -> Finding:
+    """Seen on the development server only: nothing but a server's monitoring port tells."""
+    from deploy.local import nats_sync
+
+    sync = nats_sync(settings.load("nats", BusSettings).url)
+    if sync == "page-cache":
+        fix = "put sync_interval: always into nats.conf"
+        found = "off: what is acknowledged may be lost with the machine for two minutes"
+        return Finding(name="fsync", ok=False, found=found, fix=fix)
+    seen = "on" if sync == "always" else "not visible from here: see that nats.conf has sync_interval: always"
+    return Finding(name="fsync", ok=True, found=seen)
+
+
+def _python() -> Finding:
     found = ".".join(map(str, sys.version_info[:3]))
     good = sys.version_info >= (3, 11)
-    return Check("python", good, found, "" if good else "uv python install 3.11")
+    return Finding(name="python", ok=good, found=found, fix="" if good else "uv python install 3.11")
 
 
-def _java() -> Check:
+def _java() -> Finding:
     fix = "apt-get install -y openjdk-17-jre-headless"
     path = shutil.which("java")
     if path is None:
-        return Check("java", False, "not found; the local Kafka needs it", fix)
+        return Finding(name="java", ok=False, found="not found; the local Kafka needs it", fix=fix)
     done = subprocess.run([path, "-version"], capture_output=True, text=True, timeout=20, check=False)  # noqa: S603
     words = done.stderr.split('"')
     version = words[1] if len(words) > 1 else "unknown"
     major = version.split(".")[0]
     good = major.isdigit() and int(major) >= 17
-    return Check("java", good, version, "" if good else fix)
+    return Finding(name="java", ok=good, found=version, fix="" if good else fix)
 
 
-def _settings() -> Check:
-    try:
-        read_settings(environment())
-    except AionError as error:
-        return Check("settings", False, error.message, "env | grep ^AION_")
-    return Check("settings", True, "every key is known")
-
-
-def _servers() -> list[Check]:
-    environ = environment()
-    return [_server(name, environ.get(variable), port) for name, (variable, port) in ADDRESSES.items()]
-
-
-def _server(name: str, address: str | None, default_port: int) -> Check:
-    if not address:
-        return Check(name, False, "no address is configured", _START)
-    parts = urlsplit(address.split(",")[0] if "://" in address else f"//{address.split(',')[0]}")
-    host, port = parts.hostname or "127.0.0.1", parts.port or default_port
-    try:
-        with socket.create_connection((host, port), timeout=_PROBE_TIMEOUT_S):
-            return Check(name, True, f"{host}:{port} listens")
-    except OSError as error:
-        return Check(name, False, f"{host}:{port}: {error.strerror or error}", _START)
-
-
-def _bus() -> Sequence[Check]:
-    """Opening the bus checks the server's version and what JetStream was asked for, so its words are the finding."""
-    try:
-        settings = read_settings(environment()).load("nats", BusSettings)
-        settings = settings.model_copy(update={"connect_timeout_s": _PROBE_TIMEOUT_S})
-        return asyncio.run(within(settings, _look(), 2 * _PROBE_TIMEOUT_S))
-    except AionError as error:
-        fix = _START if error.retryable or error.code == "deadline_exceeded" else "env | grep ^AION_NATS_"
-        return [Check("nats", False, error.message, fix)]
-
-
-def _look() -> Callable[[Bus], Awaitable[Sequence[Check]]]:
-    async def work(bus: Bus) -> Sequence[Check]:
-        info = await bus.log.info()
-        seen = await bus.rpc.discover()
-        names = ", ".join(sorted({service.name for service in seen}))
-        return [
-            Check("nats", True, f"JetStream log holds {info.first} to {info.last}, {info.size_bytes} bytes"),
-            Check("actors", bool(seen), names or "none answers", "" if seen else ".venv/bin/aionctl run all"),
-        ]
-
-    return work
-
-
-def _key() -> Check:
+def _key() -> Finding:
     try:
         find_door(environment())
     except AionError as error:
-        return Check("key", False, error.message, ".venv/bin/aionctl key create --tenant demo")
-    return Check("key", True, "found")
+        return Finding(name="key", ok=False, found=error.message, fix="aionctl key create --tenant demo")
+    return Finding(name="key", ok=True, found="found")
+
+
+def _line(finding: Finding) -> str:
+    verdict = "ok  " if finding.ok else "FAIL"
+    return f"{verdict}  {finding.name}: {finding.found}" + (f"\n      {finding.fix}" if finding.fix else "")

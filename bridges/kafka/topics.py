@@ -1,11 +1,14 @@
 """The mandatory topics: created where absent, and refused where they are not what they must be."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaConnectionError
 
 from bridges.kafka.settings import KafkaSettings
 from schemas.errors import Misconfigured, Unavailable
@@ -59,17 +62,10 @@ async def ensure_topics(settings: KafkaSettings) -> None:
 
     Raises `Misconfigured` naming every difference and what to do, `Unavailable` when Kafka does not answer.
     """
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, request_timeout_ms=settings.request_timeout_ms)
     wanted = mandatory(settings)
-    try:
-        async with asyncio.timeout(3 * settings.step_timeout_s):
-            await admin.start()
-            await _create(admin, wanted, settings)
-            differences = await _differences(admin, wanted, settings)
-    except TimeoutError as error:
-        raise Unavailable(f"Kafka at {settings.bootstrap} did not answer about its topics") from error
-    finally:
-        await admin.close()
+    async with _administering(settings, 3 * settings.step_timeout_s) as admin:
+        await _create(admin, wanted, settings)
+        differences = await _differences(admin, wanted, settings)
     if differences:
         raise Misconfigured(
             "Kafka topics are not what they must be: " + "; ".join(differences) + ". Change the settings, or move to "
@@ -77,9 +73,48 @@ async def ensure_topics(settings: KafkaSettings) -> None:
         )
 
 
-async def _create(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...], settings: KafkaSettings) -> None:
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a cluster has of what AION needs; `differences` speaks of the topics that are there."""
+
+    brokers: int
+    absent: tuple[str, ...]
+    differences: tuple[str, ...]
+
+
+async def survey(settings: KafkaSettings, timeout_s: float) -> Survey:
+    """Look without creating or changing anything. Raises `Unavailable` when Kafka does not answer in time."""
+    async with _administering(settings, timeout_s) as admin:
+        brokers = (await admin.describe_cluster())["brokers"]
+        wanted = mandatory(settings)
+        absent = await _absent(admin, wanted)
+        there = tuple(topic for topic in wanted if topic.name not in absent)
+        differences = await _differences(admin, there, settings) if there else []
+    return Survey(len(brokers), tuple(sorted(absent)), tuple(differences))
+
+
+@asynccontextmanager
+async def _administering(settings: KafkaSettings, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, request_timeout_ms=settings.request_timeout_ms)
+    try:
+        async with asyncio.timeout(timeout_s):
+            await admin.start()
+            yield admin
+    except TimeoutError as error:
+        raise Unavailable(f"Kafka at {settings.bootstrap} did not answer about its topics") from error
+    except KafkaConnectionError as error:
+        raise Unavailable(f"no Kafka answers at {settings.bootstrap}: {error}") from error
+    finally:
+        await admin.close()
+
+
+async def _absent(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...]) -> set[str]:
     found = await admin.describe_topics([topic.name for topic in wanted])
-    absent = {topic["topic"] for topic in found if topic["error_code"] == _UNKNOWN_TOPIC}
+    return {topic["topic"] for topic in found if topic["error_code"] == _UNKNOWN_TOPIC}
+
+
+async def _create(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...], settings: KafkaSettings) -> None:
+    absent = await _absent(admin, wanted)
     new = [
         NewTopic(topic.name, topic.partitions, settings.replication, topic_configs=topic.configs)
         for topic in wanted

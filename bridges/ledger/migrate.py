@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
@@ -50,11 +51,8 @@ async def migrate(connection: asyncpg.Connection, wanted: tuple[Migration, ...],
             " sha256 text NOT NULL, applied_at timestamptz NOT NULL DEFAULT now())",
             timeout=timeout_s,
         )
-        rows = await connection.fetch("SELECT version, sha256 FROM ledger_migrations", timeout=timeout_s)
-        applied = {row["version"]: row["sha256"] for row in rows}
-        _check(applied, wanted)
-        missing = [migration for migration in wanted if migration.version not in applied]
-        for migration in missing:
+        absent = missing(await applied_of(connection, timeout_s=timeout_s), wanted)
+        for migration in absent:
             await connection.execute(migration.sql, timeout=timeout_s)
             await connection.execute(
                 "INSERT INTO ledger_migrations (version, name, sha256) VALUES ($1, $2, $3)",
@@ -63,10 +61,22 @@ async def migrate(connection: asyncpg.Connection, wanted: tuple[Migration, ...],
                 migration.sha256,
                 timeout=timeout_s,
             )
-    return len(missing)
+    return len(absent)
 
 
-def _check(applied: dict[int, str], wanted: tuple[Migration, ...]) -> None:
+async def applied_of(connection: asyncpg.Connection, *, timeout_s: float) -> dict[int, str]:
+    """The versions that the database has, with their digests; none when AION never migrated it."""
+    if await connection.fetchval("SELECT to_regclass('ledger_migrations')", timeout=timeout_s) is None:
+        return {}
+    rows = await connection.fetch("SELECT version, sha256 FROM ledger_migrations", timeout=timeout_s)
+    return {row["version"]: row["sha256"] for row in rows}
+
+
+def missing(applied: Mapping[int, str], wanted: Sequence[Migration]) -> tuple[Migration, ...]:
+    """Those of `wanted` that were not applied, in order.
+
+    Raises `Misconfigured` when an applied file was altered, or the database is newer than this program.
+    """
     known = {migration.version: migration for migration in wanted}
     for version, sha256 in sorted(applied.items()):
         if version not in known:
@@ -76,3 +86,4 @@ def _check(applied: dict[int, str], wanted: tuple[Migration, ...]) -> None:
                 f"migration {known[version].name} was altered after it was applied: restore it, and put the change "
                 "into a new file"
             )
+    return tuple(migration for migration in wanted if migration.version not in applied)

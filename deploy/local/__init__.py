@@ -8,7 +8,8 @@
 The binaries come from package registries, some of them unofficial builds: for development and tests only.
 """
 
+from deploy.local.durability import nats_sync
 from deploy.local.info import URL_VARIABLES, ServerInfo, env
 from deploy.local.servers import DATA_DIR, down, remove, status, up
 
-__all__ = ["DATA_DIR", "URL_VARIABLES", "ServerInfo", "down", "env", "remove", "status", "up"]
+__all__ = ["DATA_DIR", "URL_VARIABLES", "ServerInfo", "down", "env", "nats_sync", "remove", "status", "up"]

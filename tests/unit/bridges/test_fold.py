@@ -7,7 +7,7 @@ from story import Story
 
 from bridges.ledger.answers import decode_before, encode_before
 from bridges.ledger.fold import fold
-from bridges.ledger.migrate import Migration, _check, migrations
+from bridges.ledger.migrate import Migration, migrations, missing
 from bus.port import Entry
 from schemas.errors import InvalidRequest, Misconfigured
 from schemas.events import LogEvent, canonical_result
@@ -63,9 +63,9 @@ def test_an_altered_migration_is_refused() -> None:
     wanted = migrations()
     assert [migration.version for migration in wanted] == list(range(1, len(wanted) + 1))
     with pytest.raises(Misconfigured, match="altered"):
-        _check({1: "0" * 64}, wanted)
+        missing({1: "0" * 64}, wanted)
 
 
 def test_a_database_of_a_newer_aion_is_refused() -> None:
     with pytest.raises(Misconfigured, match="newer"):
-        _check({9: "0" * 64}, (Migration(1, "0001_a.sql", ""),))
+        missing({9: "0" * 64}, (Migration(1, "0001_a.sql", ""),))

@@ -12,6 +12,7 @@ from signal import SIGTERM
 import pytest
 
 from deploy.local import ServerInfo, down, env, remove, status, unprivileged
+from deploy.local.durability import sync_of
 from deploy.local.kafka import metadata_request, parse_metadata, server_properties
 from deploy.local.nats import Nats, verify
 from deploy.local.ports import FIRST_PORT, LAST_PORT, choose_ports
@@ -156,3 +157,16 @@ def test_the_folder_that_stands_in_for_an_unreachable_one_goes_with_its_data(
     assert home.exists()
     remove(tmp_path / "local")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("varz", "sync"),
+    [
+        (b'{"jetstream": {"config": {"sync_interval": 120000000000, "sync_always": true}}}', "always"),
+        (b'{"jetstream": {"config": {"sync_interval": 120000000000}}}', "page-cache"),
+        (b'{"jetstream": {}}', None),
+        (b"<html>", None),
+    ],
+)
+def test_a_server_tells_whether_it_syncs_or_it_stays_unknown(varz: bytes, sync: str | None) -> None:
+    assert sync_of(varz) == sync
