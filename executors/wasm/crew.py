@@ -23,6 +23,11 @@ class CellCrew:
         self._closed = False
 
     @property
+    def cells(self) -> tuple[CellProcess, ...]:
+        """All cells, also the spare and those that are dying."""
+        return tuple(self._cells)
+
+    @property
     def pids(self) -> tuple[int, ...]:
         """The process ids of all cells, the spare included."""
         return tuple(sorted(cell.pid for cell in self._cells))
@@ -81,7 +86,11 @@ class CellCrew:
             self._spares.append(cell)
 
     async def _replace(self, dead: CellProcess, on_reaped: Callable[[str], None]) -> None:
-        on_reaped(await dead.reap())
+        how = "stopped"
+        try:
+            how = await dead.reap()
+        finally:  # also when the crew is closed meanwhile: somebody waits to hear it
+            on_reaped(how)
         self._cells.discard(dead)
         attempt = 0
         while True:

@@ -129,7 +129,6 @@ class CellPool:
             request.fail(_never_started(request))
         busy = self._waiting or any(cell.line for cell in self._crew.active)
         self._patrolling = asyncio.get_running_loop().call_later(PATROL_S, self._patrol) if busy else None
-        self._dispatch_soon()
 
     def _stop(self, cell: CellProcess, doom: Doom) -> None:
         cell.kill(doom)
@@ -142,12 +141,12 @@ class CellPool:
             if head.owner.loads < MAX_LOADS:
                 again.insert(0, head.owner)
                 head = None
-        self._waiting.extendleft(reversed(again))
+        self._waiting.extendleft(request for request in reversed(again) if not request.reply.done())
         self._crew.replace(cell, partial(_blame, head, cell.doom))
         self._dispatch_soon()
 
     def _in_hand(self) -> list[Request]:
-        return [*self._waiting, *(request for cell in self._crew.active for request in cell.line.owners())]
+        return [*self._waiting, *(request for cell in self._crew.cells for request in cell.line.owners())]
 
 
 def _blame(head: Place[Request] | None, doom: Doom | None, how: str) -> None:

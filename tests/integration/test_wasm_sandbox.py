@@ -425,6 +425,18 @@ async def test_leaving_the_sandbox_ends_whoever_waits(rogues: Path, cache: Path)
     assert [type(end) for end in await asyncio.gather(*tasks, return_exceptions=True)] == [Unavailable] * 10
 
 
+async def test_leaving_the_sandbox_while_cells_die_leaves_nobody_waiting(rogues: Path, cache: Path) -> None:
+    async with Sandbox(rogues, cache, cells=1) as sandbox:
+        tasks = await queued(sandbox, ("sleep", 5), *[("count", 5)] * 8)
+        for pid in sandbox.pool.pids:
+            os.kill(pid, signal.SIGKILL)
+        tasks[2].cancel()
+        await asyncio.sleep(0.001)
+    async with asyncio.timeout(5):
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert {type(end) for end in ends} <= {ModuleTrap, Unavailable, asyncio.CancelledError}
+
+
 async def test_leaving_the_sandbox_leaves_no_process(rogues: Path, cache: Path) -> None:
     async with Sandbox(rogues, cache, cells=2) as sandbox:
         pids = sandbox.pool.pids
