@@ -117,7 +117,10 @@ class Delivery(Protocol):
     """1 for the first delivery of this entry, more after a crash or a give-back."""
 
     async def done(self) -> None:
-        """The work this entry asked for is in the log; frees the slot. A lost ack only means a redelivery."""
+        """The work this entry asked for is in the log; frees the slot. A lost ack only means a redelivery.
+
+        Like `give_back` it waits for nobody and raises nothing that the caller could act on.
+        """
         ...
 
     async def give_back(self, delay_s: float = 0.0) -> None:

@@ -28,8 +28,11 @@ class Waiter:
 
     async def wait(self, timeout_s: float) -> Ended | None:
         """The terminal event, None when it did not come in time or the edge drains."""
-        done, _ = await asyncio.wait({self.future}, timeout=timeout_s)
-        data = self.future.result() if done else None
+        try:
+            async with asyncio.timeout(timeout_s):
+                data = await self.future
+        except TimeoutError:
+            return None
         event = log_event_adapter.validate_json(data) if data else None
         return event if isinstance(event, Ended) else None
 

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import uuid
 from typing import Annotated, NewType
 
 from pydantic import AfterValidator, StringConstraints
@@ -46,7 +45,7 @@ def uuid7(unix_ms: int, random_bytes: bytes | None = None) -> str:
     number = (unix_ms & ((1 << 48) - 1)) << 80
     number |= 0x7 << 76 | (value >> 62) << 64
     number |= 0b10 << 62 | (value & ((1 << 62) - 1))
-    return str(uuid.UUID(int=number))
+    return _uuid_text(number)
 
 
 def keyed_task_id(tenant_id: TenantId, idempotency_key: str) -> TaskId:
@@ -59,4 +58,9 @@ def keyed_task_id(tenant_id: TenantId, idempotency_key: str) -> TaskId:
     number = int.from_bytes(digest, "big")
     number = number & ~(0xF << 76) | 0x8 << 76
     number = number & ~(0b11 << 62) | 0b10 << 62
-    return TaskId(str(uuid.UUID(int=number)))
+    return TaskId(_uuid_text(number))
+
+
+def _uuid_text(number: int) -> str:
+    text = f"{number:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

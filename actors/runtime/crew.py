@@ -10,7 +10,6 @@ from actors.runtime.logs import failure
 from bus.port import Bus, Delivery, Taker, TakerStopped
 from schemas.errors import AionError
 
-ANSWER_TIMEOUT_S = 5.0
 REOPEN_DELAY_S = 1.0
 
 
@@ -95,14 +94,10 @@ class Crew:
 
     async def _handle(self, delivery: Delivery) -> None:
         delay_s = await self._outcome(delivery)
-        try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                if delay_s is None:
-                    await delivery.done()
-                else:
-                    await delivery.give_back(delay_s)
-        except (AionError, TimeoutError) as error:  # the bus redelivers; compare-and-set refuses the second result
-            self._log.info("answer_lost", sequence=delivery.entry.sequence, error=type(error).__name__)
+        if delay_s is None:
+            await delivery.done()
+        else:
+            await delivery.give_back(delay_s)
 
     async def _outcome(self, delivery: Delivery) -> float | None:
         """None when the work is done, else after how long another may try."""

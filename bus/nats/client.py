@@ -69,6 +69,10 @@ class Client(Protocol):
         """Send with everything else of this turn of the loop. Raises `BusDisconnected`."""
         ...
 
+    def publish_lazily(self, subject: str, payload: bytes) -> None:
+        """As `publish`, and may wait some milliseconds for company: a write alone wakes the server for little."""
+        ...
+
     async def subscribe(self, subject: str, callback: OnMessage, queue: str) -> Subscription:
         """An interest that survives reconnects. Raises `BusDisconnected` where the client must be connected for it."""
         ...

@@ -94,6 +94,11 @@ class Connection:
         self.check(subject, payload, headers)
         self._client.publish(subject, payload, reply, headers)
 
+    def post_lazily(self, subject: str, payload: bytes) -> None:
+        """As `post`, for what nobody waits for."""
+        self.check(subject, payload, None)
+        self._client.publish_lazily(subject, payload)
+
     async def publish(self, subject: str, payload: bytes, *, reply: str = "", headers: Headers | None = None) -> None:
         """As `post`, and waits while the socket is congested."""
         self.post(subject, payload, reply=reply, headers=headers)

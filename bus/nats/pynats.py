@@ -73,6 +73,10 @@ class PyNatsClient:
         self._emptied.clear()
         self._woken.set()
 
+    def publish_lazily(self, subject: str, payload: bytes) -> None:
+        """See `Client.publish_lazily`."""
+        self.publish(subject, payload, "", None)
+
     async def send_forever(self) -> None:
         """Hand over what `publish` took; what fails is dropped, as it is when the link is lost."""
         while True:

@@ -110,7 +110,7 @@ class NatsTaker:
     def send(self, subject: str, payload: bytes) -> None:
         """Publish an ack; while disconnected it is dropped, which costs one redelivery."""
         try:
-            self._connection.post(subject, payload)
+            self._connection.post_lazily(subject, payload)
         except AionError as error:
             structlog.get_logger("bus").info("ack_dropped", cursor=self._cursor.name, error=error.code)
 

@@ -23,7 +23,9 @@ from schemas.errors import LocalServerError
 SOURCES = Path(__file__).parents[1] / "kafka"
 POM = SOURCES / "pom.xml"
 LOGGING = SOURCES / "log4j2.properties"
-JVM = ("-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-Xshare:auto", "-Djava.awt.headless=true")
+JVM = (
+    "-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true",
+)  # fmt: skip
 """A laptop's share. Serial collection: at this heap it starts faster and pauses no longer than the others."""
 METADATA, METADATA_VERSION, CORRELATION = 3, 1, 7
 ANSWER_LIMIT_BYTES = 1 << 20

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import shutil
 import subprocess
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from bus.settings import BusSettings
 from schemas.errors import BusDisconnected, NoResponders, Unavailable
 
 INFO = b'INFO {"version":"2.15.0","headers":true,"max_payload":1048576}\r\n'
+
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Coroutine[None, None, None]]
 
 
 class Told(Listener):
@@ -53,7 +56,7 @@ async def nats_server(binary: str, *arguments: str, port: int = -1) -> AsyncIter
 
 
 @asynccontextmanager
-async def scripted(talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
+async def scripted(talk: Talk) -> AsyncIterator[str]:
     """The URL of a server that says what `talk` says."""
     talks: set[asyncio.Task[None]] = set()
 
@@ -197,8 +200,11 @@ async def test_the_next_server_of_the_list_is_taken_when_the_first_is_gone(nats_
 
 
 async def test_a_callback_that_fails_ends_nothing(nats_binary: str) -> None:
+    def fail(message: Message) -> None:
+        raise ValueError(message.subject)
+
     async with nats_server(nats_binary) as address, connect(BusSettings(url=f"nats://{address}")) as connection:
-        await connection.subscribe("bad", lambda _message: 1 / 0)
+        await connection.subscribe("bad", fail)
         await connection.publish("bad", b"")
         assert await echoed(connection) == b"hello"
 

@@ -71,13 +71,11 @@ class WireClient:
 
     def publish(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
         """See `Client.publish`."""
-        link = self._up()
-        if headers:
-            head = encode_headers(headers)
-            sizes = (len(head), len(head) + len(payload))
-            link.write(b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject.encode(), reply.encode(), *sizes, head, payload))
-        else:
-            link.write(b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(payload), payload))
+        self._up().write(_pub(subject, payload, reply, headers))
+
+    def publish_lazily(self, subject: str, payload: bytes) -> None:
+        """See `Client.publish_lazily`."""
+        self._up().write_lazily(_pub(subject, payload, "", None))
 
     async def subscribe(self, subject: str, callback: OnMessage, queue: str) -> Subscription:
         """See `Client.subscribe`. While disconnected it is made with the next link."""
@@ -213,6 +211,14 @@ class WireClient:
         if self._link is None:
             raise BusDisconnected("the bus is unreachable; it is being reconnected", retry_after_s=1.0)
         return self._link
+
+
+def _pub(subject: str, payload: bytes, reply: str, headers: Headers | None) -> bytes:
+    if not headers:
+        return b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(payload), payload)
+    head = encode_headers(headers)
+    sizes = (len(head), len(head) + len(payload))
+    return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject.encode(), reply.encode(), *sizes, head, payload)
 
 
 def _sub(subscription: Subscription) -> bytes:

@@ -11,6 +11,7 @@ import structlog
 from bus.nats.wire.parser import OnMessage, Parser, ProtocolError
 
 MAX_UNSENT_BYTES = 64 << 20
+LAZY_S = 0.002
 _HIGH_WATER_BYTES = 1 << 20
 
 
@@ -23,6 +24,7 @@ class Link(asyncio.Protocol):
         self._parser = Parser(on_message, self._on_control)
         self._out: list[bytes] = []
         self._scheduled = False
+        self._later: asyncio.TimerHandle | None = None
         self._transport: asyncio.WriteTransport | None = None
         self._pongs: deque[asyncio.Future[None]] = deque()
         self._may_write = asyncio.Event()
@@ -54,11 +56,20 @@ class Link(asyncio.Protocol):
             self._scheduled = True
             self._loop.call_soon(self._send)
 
+    def write_lazily(self, data: bytes) -> None:
+        """Send `data` with the next write, or alone after `LAZY_S`: for what nobody waits for."""
+        self._out.append(data)
+        if not self._scheduled and self._later is None:
+            self._later = self._loop.call_later(LAZY_S, self._send)
+
     def _send(self) -> None:
         self._scheduled = False
+        if self._later is not None:
+            self._later.cancel()
+            self._later = None
         data = b"".join(self._out)
         self._out.clear()
-        if self._transport is None or self.lost.done():
+        if self._transport is None or self.lost.done() or not data:
             return
         self._transport.write(data)
         if self.congested and self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
