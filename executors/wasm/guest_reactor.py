@@ -6,12 +6,15 @@ stand in a fixed order, so their places and types are settled once, when it is l
 
 import ctypes
 from ctypes import byref
+from typing import TypeAlias
 
 import wasmtime
 from wasmtime import _ffi as ffi
 
 from executors.wasm.frames import Limits
 from executors.wasm.guest import GuestFailed, OutputOverflow, prelink
+
+_Context: TypeAlias = "ctypes._Pointer[ffi.wasmtime_context_t]"
 
 ERROR_BIT = 1 << 63
 PAGE_BYTES = 65536
@@ -80,36 +83,32 @@ class ReactorGuest:
         size_bytes = self._find_memory(store._context()) if self._alive else 0
         return size_bytes if size_bytes > self._least_bytes else 0
 
-    def _instantiate(self, context: "ctypes._Pointer[ffi.wasmtime_context_t]") -> None:
+    def _instantiate(self, context: _Context) -> None:
         trap = ctypes.POINTER(ffi.wasm_trap_t)()
-        _raise_any(
-            ffi.wasmtime_instance_pre_instantiate(self._pre.ptr(), context, byref(self._instance), byref(trap)), trap
-        )
+        error = ffi.wasmtime_instance_pre_instantiate(self._pre.ptr(), context, byref(self._instance), byref(trap))
+        _raise_any(error, trap)
         self._alive = True
 
-    def _call(self, context: "ctypes._Pointer[ffi.wasmtime_context_t]", place: int) -> None:
+    def _call(self, context: _Context, place: int) -> None:
         self._find(context, place, self._export)
         trap = ctypes.POINTER(ffi.wasm_trap_t)()
-        _raise_any(
-            ffi.wasmtime_func_call_unchecked(context, byref(self._export.of.func), self._slots, 2, byref(trap)), trap
-        )
+        error = ffi.wasmtime_func_call_unchecked(context, byref(self._export.of.func), self._slots, 2, byref(trap))
+        _raise_any(error, trap)
 
-    def _find(
-        self, context: "ctypes._Pointer[ffi.wasmtime_context_t]", place: int, into: ffi.wasmtime_extern_t
-    ) -> None:
+    def _find(self, context: _Context, place: int, into: ffi.wasmtime_extern_t) -> None:
         ffi.wasmtime_instance_export_nth(
             context, byref(self._instance), place, byref(self._name), byref(self._name_length), byref(into)
         )
 
-    def _find_memory(self, context: "ctypes._Pointer[ffi.wasmtime_context_t]") -> int:
+    def _find_memory(self, context: _Context) -> int:
         self._find(context, self._memory_at, self._memory)
         return ffi.wasmtime_memory_data_size(context, byref(self._memory.of.memory))
 
-    def _base(self, context: "ctypes._Pointer[ffi.wasmtime_context_t]") -> int:
+    def _base(self, context: _Context) -> int:
         # Asked anew after every call: a memory that grew may have moved.
         return ctypes.addressof(ffi.wasmtime_memory_data(context, byref(self._memory.of.memory)).contents)
 
-    def _output(self, context: "ctypes._Pointer[ffi.wasmtime_context_t]", packed: int, limits: Limits) -> bytes:
+    def _output(self, context: _Context, packed: int, limits: Limits) -> bytes:
         pointer, length = (packed & ~ERROR_BIT) >> 32, packed & 0xFFFFFFFF
         if pointer + length > ffi.wasmtime_memory_data_size(context, byref(self._memory.of.memory)):
             raise GuestFailed("answered with bytes outside of its memory")
