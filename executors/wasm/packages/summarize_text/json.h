@@ -32,7 +32,18 @@ void json_quote(json_writer *out, const uint8_t *text, size_t length);
 void json_number(json_writer *out, unsigned long value);
 
 /* Length of the well-formed UTF-8 sequence at `at`, its code point in *point; 0 when it is malformed. */
-int utf8_decode(const uint8_t *at, const uint8_t *end, uint32_t *point);
-int utf8_encode(uint32_t point, uint8_t *out);
+int utf8_decode_long(const uint8_t *at, const uint8_t *end, uint32_t *point);
+int utf8_encode_long(uint32_t point, uint8_t *out);
+
+/* Every character of a text passes here several times, and most are ASCII. */
+static inline int utf8_decode(const uint8_t *at, const uint8_t *end, uint32_t *point) {
+    if (at < end && *at < 0x80) { *point = *at; return 1; }
+    return utf8_decode_long(at, end, point);
+}
+
+static inline int utf8_encode(uint32_t point, uint8_t *out) {
+    if (point < 0x80) { *out = (uint8_t)point; return 1; }
+    return utf8_encode_long(point, out);
+}
 
 #endif

@@ -25,11 +25,11 @@ typedef struct {
 static int in(uint32_t c, uint32_t low, uint32_t high) { return c >= low && c <= high; }
 
 static int is_ideograph(uint32_t c) {
-    return in(c, 0x3040, 0x30FF) || in(c, 0x3400, 0x4DBF) || in(c, 0x4E00, 0x9FFF) || in(c, 0xF900, 0xFAFF) || in(c, 0x20000, 0x3FFFF);
+    return c >= 0x3040 && (in(c, 0x3040, 0x30FF) || in(c, 0x3400, 0x4DBF) || in(c, 0x4E00, 0x9FFF) || in(c, 0xF900, 0xFAFF) || in(c, 0x20000, 0x3FFFF));
 }
 
 static int is_word(uint32_t c) {
-    if (c < 0x80) return in(c, 'a', 'z') || in(c, 'A', 'Z') || in(c, '0', '9') || c == '_';
+    if (c < 0x80) return in(c | 32, 'a', 'z') || in(c, '0', '9') || c == '_';
     if (c < 0xC0) return c == 0xAA || c == 0xB5 || c == 0xBA;
     if (c == 0xD7 || c == 0xF7 || c == 0x37E || c == 0x387 || c == 0x589 || c == 0x61F || c == 0x6D4) return 0;
     return !in(c, 0x2000, 0x2BFF) && !in(c, 0x2E00, 0x2E7F) && !in(c, 0x3000, 0x303F) && !in(c, 0xFE00, 0xFE6F) &&
@@ -39,7 +39,7 @@ static int is_word(uint32_t c) {
 
 /* Simple case folding for ASCII, Latin-1, Latin Extended-A, Greek and Cyrillic. */
 static uint32_t fold(uint32_t c) {
-    if (in(c, 'A', 'Z')) return c + 32;
+    if (c < 0x80) return in(c, 'A', 'Z') ? c + 32 : c;
     if (in(c, 0xC0, 0xDE) && c != 0xD7) return c + 32;
     if (in(c, 0x100, 0x137) || in(c, 0x14A, 0x177)) return c == 0x130 || c == 0x131 ? 'i' : c | 1;
     if (in(c, 0x139, 0x148) || in(c, 0x179, 0x17E)) return c & 1 ? c + 1 : c;
@@ -57,28 +57,50 @@ static uint32_t fold(uint32_t c) {
 }
 
 static int is_space(uint32_t c) {
-    return c == ' ' || in(c, 9, 13) || c == 0x85 || c == 0xA0 || c == 0x1680 || in(c, 0x2000, 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x3000;
+    if (c < 0x80) return c == ' ' || in(c, 9, 13);
+    return c == 0x85 || c == 0xA0 || c == 0x1680 || in(c, 0x2000, 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x3000;
 }
 
-static int is_full_stop(uint32_t c) { return c == '.' || c == '!' || c == '?' || c == 0x2026 || c == 0x203C || in(c, 0x2047, 0x2049) || c == 0x61F || c == 0x6D4 || c == 0x964 || c == 0x965; }
-static int is_wide_stop(uint32_t c) { return c == 0x3002 || c == 0xFF01 || c == 0xFF1F || c == 0xFF0E || c == 0xFF61; }
+static int is_full_stop(uint32_t c) {
+    if (c < 0x80) return c == '.' || c == '!' || c == '?';
+    return c == 0x2026 || c == 0x203C || in(c, 0x2047, 0x2049) || c == 0x61F || c == 0x6D4 || c == 0x964 || c == 0x965;
+}
+static int is_wide_stop(uint32_t c) { return c >= 0x3002 && (c == 0x3002 || c == 0xFF01 || c == 0xFF1F || c == 0xFF0E || c == 0xFF61); }
 static int is_closer(uint32_t c) { return c == '"' || c == '\'' || c == ')' || c == ']' || c == 0xBB || c == 0x2019 || c == 0x201D || c == 0x300D || c == 0x300F || c == 0xFF09; }
 
 /* --- words --- */
 
+/* Is the folded word one that says nothing? By first letter, so that most words are compared with two or three others. */
 static int is_stop_word(const uint8_t *word, size_t length) {
-    static const char words[] =
-        " a about above after again against all also am an and any are as at be because been before being below between both but by "
-        "can could did do does doing down during each few for from further had has have having he her here hers him his how i if in "
-        "into is it its itself just like may me might more most much must my no nor not now of off on once only or other our out over "
-        "own said same she should so some such than that the their them then there these they this those through to too under until up "
-        "upon very was we were what when where which while who whom why will with within without would you your s t ";
-    if (length == 0 || length > 10) return 0;
-    for (size_t at = 1; at + length < sizeof words - 1;) {
+    static const char *const rests[26] = {
+        ['a' - 'a'] = " . bout bove fter gain gainst ll lso m n nd ny re s t ",
+        ['b' - 'a'] = " e ecause een efore eing elow etween oth ut y ",
+        ['c' - 'a'] = " an ould ",
+        ['d' - 'a'] = " id o oes oing own uring ",
+        ['e' - 'a'] = " ach ",
+        ['f' - 'a'] = " ew or rom urther ",
+        ['h' - 'a'] = " ad as ave aving e er ere ers im is ow ",
+        ['i' - 'a'] = " . f n nto s t ts tself ",
+        ['j' - 'a'] = " ust ",
+        ['l' - 'a'] = " ike ",
+        ['m' - 'a'] = " ay e ight ore ost uch ust y ",
+        ['n' - 'a'] = " o or ot ow ",
+        ['o' - 'a'] = " f ff n nce nly r ther ur ut ver wn ",
+        ['s' - 'a'] = " aid ame he hould o ome uch . ",
+        ['t' - 'a'] = " han hat he heir hem hen here hese hey his hose hrough o oo . ",
+        ['u' - 'a'] = " nder ntil p pon ",
+        ['v' - 'a'] = " ery ",
+        ['w' - 'a'] = " as e ere hat hen here hich hile ho hom hy ill ith ithin ithout ould ",
+        ['y' - 'a'] = " ou our ",
+    };
+    if (length == 0 || length > 10 || !in(word[0], 'a', 'z') || !rests[word[0] - 'a']) return 0;
+    const uint8_t *rest = length == 1 ? (const uint8_t *)"." : word + 1;
+    size_t rest_length = length == 1 ? 1 : length - 1;
+    for (const char *at = rests[word[0] - 'a'] + 1; *at;) {
         size_t same = 0;
-        while (same < length && (uint8_t)words[at + same] == word[same]) same++;
-        if (same == length && words[at + same] == ' ') return 1;
-        for (at += same; words[at] != ' '; at++) {}
+        while (same < rest_length && (uint8_t)at[same] == rest[same]) same++;
+        if (same == rest_length && at[same] == ' ') return 1;
+        for (at += same; *at != ' '; at++) {}
         at++;
     }
     return 0;
@@ -219,12 +241,6 @@ static int count_words(document *doc) {
     return 1;
 }
 
-static double square_root(double value) {
-    double guess = value > 1 ? value : 1;
-    for (int i = 0; i < 40; i++) guess = (guess + value / guess) / 2;
-    return guess;
-}
-
 /* Frequent content words score; long sentences are damped by their root; the opening leads and the end sums up. */
 static void score(document *doc) {
     for (size_t i = 0; i < doc->sentence_count; i++) {
@@ -240,7 +256,7 @@ static void score(document *doc) {
         }
         double place = i == 0 ? 1.25 : i == 1 ? 1.1 : i + 1 == doc->sentence_count ? 1.05 : 1.0;
         double shortness = content < 3 ? 0.5 : 1.0;
-        one->score = content ? sum / square_root(content) / (content > 40 ? content / 40.0 : 1.0) * place * shortness : 0;
+        one->score = content ? sum / __builtin_sqrt(content) / (content > 40 ? content / 40.0 : 1.0) * place * shortness : 0;
     }
 }
 
