@@ -7,7 +7,7 @@ Both answers pass one conformance suite (`tests/conformance`). Every call that c
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from bus.subjects import Cursor
 from schemas.events import AuditEvent, LogEvent, TaskEvent, log_event_adapter
@@ -20,8 +20,7 @@ Rep = TypeVar("Rep", bound=Message)
 DEFAULT_TIMEOUT_S = 5.0
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One stored event: its place in the log, the log's own time, and its bytes."""
 
     sequence: int

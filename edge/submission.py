@@ -65,6 +65,8 @@ class Submission:
         limit = self._settings.max_body_bytes
         if (request.content_length or 0) > limit:
             raise PayloadTooLarge(f"the body has {request.content_length} bytes: {limit} are the limit")
+        if request.content.is_eof():
+            return await request.read()  # all of it came with the head
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
                 return await request.read()

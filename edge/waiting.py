@@ -28,11 +28,11 @@ class Waiter:
 
     async def wait(self, timeout_s: float) -> Ended | None:
         """The terminal event, None when it did not come in time or the edge drains."""
+        timer = asyncio.get_running_loop().call_later(timeout_s, self.give, None)
         try:
-            async with asyncio.timeout(timeout_s):
-                data = await self.future
-        except TimeoutError:
-            return None
+            data = await self.future
+        finally:
+            timer.cancel()
         event = log_event_adapter.validate_json(data) if data else None
         return event if isinstance(event, Ended) else None
 

@@ -59,12 +59,11 @@ class Appender:
         self._connection.check(subject, data, headers)
         item = _Append(subject, data, headers, guard, timeout_s, self._loop.create_future())
         self._take(item)
+        timer = self._loop.call_later(timeout_s, _expire, item)
         try:
-            async with asyncio.timeout(timeout_s):
-                return await item.done
-        except TimeoutError as error:
-            raise Unavailable(f"the log did not answer within {timeout_s:g} s", retry_after_s=1.0) from error
+            return await item.done
         finally:
+            timer.cancel()
             self._forget(item)
 
     async def close(self) -> None:
@@ -193,6 +192,10 @@ def _batch_headers(item: _Append, batch: str, number: int) -> Headers:
 def _resolve(item: _Append, sequence: int) -> None:
     if not item.done.done():
         item.done.set_result(sequence)
+
+
+def _expire(item: _Append) -> None:
+    _fail(item, Unavailable(f"the log did not answer within {item.timeout_s:g} s", retry_after_s=1.0))
 
 
 def _fail(item: _Append, error: AionError) -> None:

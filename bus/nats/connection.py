@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from bus.nats.client import Client, Headers, OnMessage, Subscription
@@ -127,12 +128,7 @@ class Connection:
     ) -> Message:
         """The one reply. Raises `NoResponders`, `BusDisconnected`, or `Unavailable` (outcome unknown)."""
         future: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
-
-        def replied(message: Message | None) -> None:
-            if not future.done():
-                future.set_result(message)
-
-        reply = self.ask(subject, payload, replied, headers=headers)
+        reply = self.ask(subject, payload, partial(_give, future), headers=headers)
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await future
@@ -174,6 +170,11 @@ class Connection:
         if error:
             raise ApiError(verb, int(error.get("err_code", 0)), str(error.get("description", "")))
         return answer
+
+
+def _give(future: "asyncio.Future[Message | None]", message: Message | None) -> None:
+    if not future.done():
+        future.set_result(message)
 
 
 def answered(reply: Message | None, subject: str) -> Message:

@@ -1,13 +1,12 @@
 """A stored message as a consumer delivers it, and the two forms of its ack subject."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bus.nats.message import Message
 from bus.port import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What the ack subject of a delivery says."""
 
     delivered: int
@@ -21,8 +20,9 @@ def place(ack_subject: str) -> Place:
     """Parse `$JS.ACK...`: nine tokens, or twelve with domain and account (default since server 2.15)."""
     tokens = ack_subject.split(".")
     base = 4 if len(tokens) == 9 else 6
-    delivered, sequence, consumer_sequence, at_ns, pending = (int(token) for token in tokens[base : base + 5])
-    return Place(delivered, sequence, consumer_sequence, at_ns, pending)
+    return Place(
+        int(tokens[base]), int(tokens[base + 1]), int(tokens[base + 2]), int(tokens[base + 3]), int(tokens[base + 4])
+    )
 
 
 def entry(message: Message, at: Place) -> Entry:
