@@ -65,7 +65,13 @@ class Kafka:
         if not (data / "meta.properties").exists():
             place.say("kafka: formatting its log folder")
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            options = ("format", "--standalone", "-t", cluster, "-c", str(config))
+            options = (
+                "format",
+                "--standalone",
+                f"--cluster-id={cluster}",
+                "-c",
+                str(config),
+            )  # an id may begin with a dash
             run((*start, "kafka.tools.StorageTool", *options), what="kafka format", timeout_s=60)
         return Launch((*start, "kafka.Kafka", str(config)), _version(jars), data)
 

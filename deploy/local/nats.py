@@ -32,7 +32,11 @@ Sync = Literal["always", "page-cache"]
 
 @dataclass(frozen=True, slots=True)
 class Nats:
-    """One nats-server. `sync="always"`: an acknowledged append is fsynced; "page-cache": every two minutes."""
+    """One nats-server. `sync="always"`: an acknowledged append is fsynced; "page-cache": every two minutes.
+
+    It gets half of the cores: on two that everything shares, Go's threads that look for work cost more than
+    they find, and the whole system did 670 tasks/s instead of 990 (docs/performance.md).
+    """
 
     sync: Sync = "always"
     name: str = "nats"
@@ -46,7 +50,8 @@ class Nats:
         store.mkdir(parents=True, exist_ok=True)
         config = place.folder / "nats.conf"
         config.write_text(self.config(place))
-        return Launch((str(binary), "-c", str(config)), dotted(_version(binary)), store)
+        variables = {"GOMAXPROCS": str(max(1, (os.cpu_count() or 2) // 2))}
+        return Launch((str(binary), "-c", str(config)), dotted(_version(binary)), store, variables)
 
     def config(self, place: Place) -> str:
         """Give the text of `nats.conf`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from signal import SIGKILL, Signals
@@ -15,8 +15,10 @@ from schemas.errors import LocalServerError
 LOG_LIMIT_BYTES = 8 * 1024 * 1024
 
 
-def spawn(command: Sequence[str], log: Path) -> int:
+def spawn(command: Sequence[str], log: Path, variables: Mapping[str, str]) -> int:
     """Start a daemon in its own session, both outputs appended to `log`; give its pid.
+
+    `variables` are defaults: what the environment sets already stays.
 
     It outlives us on purpose: nothing holds a handle, so its owner is whoever reads the state file.
     """
@@ -28,7 +30,7 @@ def spawn(command: Sequence[str], log: Path) -> int:
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
     try:
-        return os.posix_spawn(command[0], list(command), os.environ, file_actions=actions, setsid=True)
+        return os.posix_spawn(command[0], list(command), {**variables, **os.environ}, file_actions=actions, setsid=True)
     except OSError as error:
         raise LocalServerError(f"cannot start {command[0]}: {error.strerror}") from error
 

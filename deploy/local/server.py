@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from signal import Signals
 from typing import Protocol
@@ -24,11 +24,15 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """How to start a prepared server: an absolute command line, what its binary calls itself, and its data folder."""
+    """How to start a prepared server: an absolute command line, what its binary calls itself, and its data folder.
+
+    `variables` are set in its environment where they are not already.
+    """
 
     command: tuple[str, ...]
     version: str
     data_dir: Path
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class LocalServer(Protocol):

@@ -32,7 +32,7 @@ class Supervisor:
         place.folder.mkdir(parents=True, exist_ok=True)
         launch = self.server.prepare(place)
         began = time.monotonic()
-        pid = spawn(launch.command, place.folder / "server.log")
+        pid = spawn(launch.command, place.folder / "server.log", launch.variables)
         born = birth(pid) or ""
         data_dir = str(launch.data_dir)
         record = Record(launch.version, self.server.url(place), data_dir, dict(place.ports), pid, born)
