@@ -35,6 +35,6 @@ class BusSettings(BaseModel):
     group_appends: bool = Field(
         default=True, description="Group appends into atomic batches when many wait (fsync mode)."
     )
-    group_wait_ms: float = Field(default=8.0, gt=0, description="Group once single appends would wait this long.")
+    group_min: int = Field(default=16, ge=2, le=1000, description="Group from as many waiting appends on.")
     group_max: int = Field(default=256, ge=2, le=1000)
     max_waiting_appends: int = Field(default=8192, ge=1)

@@ -1,8 +1,8 @@
 """Appends to the log: singly when few wait, as one atomic batch when many do.
 
 With `sync_interval: always` every append costs one fsync; an atomic batch (server >= 2.12, ADR-50) costs one for
-all its members and is acknowledged after it. `Pace` says from how many on that pays: about 32 on a quiet disk (DESIGN
-section 7), a few on a slow one.
+all its members and is acknowledged after it, but as much of its own as ten to twenty singles (ADR 0010): `group_min`
+must wait before one is sent.
 A refused member refuses the batch; its members then go singly, so each caller gets its own answer.
 """
 
@@ -16,7 +16,6 @@ from functools import partial
 from bus.nats.client import Headers
 from bus.nats.connection import Connection, answered
 from bus.nats.message import Message
-from bus.nats.pace import Pace
 from bus.settings import BusSettings
 from schemas.errors import AionError, LogFull, TooManyRequests, Unavailable, WrongSequence
 
@@ -33,8 +32,6 @@ class _Append:
     timeout_s: float
     done: asyncio.Future[int]
     reply: str = ""
-    sent_at: float = 0.0
-    in_flight: int = 0
 
 
 class Appender:
@@ -45,7 +42,6 @@ class Appender:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Append] = deque()
-        self._pace = Pace(settings.group_wait_ms / 1000, settings.group_max)
         self._singles: set[_Append] = set()
         self._batch: asyncio.Task[None] | None = None
         self._scheduled = False
@@ -91,11 +87,11 @@ class Appender:
         self._scheduled = False
         if self._batch is not None:
             return
-        singles = self._pace.singles
-        if len(self._singles) + len(self._waiting) > singles and len(self._waiting) > 1:
+        group_min = self._settings.group_min
+        if len(self._waiting) >= group_min:
             self._batch = self._loop.create_task(self._send_batch(self._members()), name="bus.batch")
             return
-        while self._waiting and len(self._singles) < singles:
+        while self._waiting and len(self._singles) < group_min:
             self._send_single(self._waiting.popleft())
 
     def _members(self) -> list[_Append]:
@@ -120,7 +116,6 @@ class Appender:
         if item.done.done():
             return  # its caller left while it waited
         self._singles.add(item)
-        item.sent_at, item.in_flight = self._loop.time(), len(self._singles)
         try:
             item.reply = self._connection.ask(
                 item.subject, item.data, partial(self._answered, item), headers=item.headers
@@ -136,7 +131,6 @@ class Appender:
         except AionError as error:
             _fail(item, error)
         else:
-            self._pace.took(self._loop.time() - item.sent_at, item.in_flight)
             _resolve(item, sequence)
         if self._waiting:
             self._dispatch()
