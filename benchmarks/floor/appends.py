@@ -9,7 +9,7 @@ from benchmarks.floor.wire import Wire
 
 GROUP_MIN = 32
 GROUP_MAX = 256
-"""Fixed, as measured on a quiet disk; the bus decides by waiting time instead (ADR-0007)."""
+"""As the design measured; the bus groups from 16 waiting appends on (ADR-0010)."""
 
 
 class Append(NamedTuple):
