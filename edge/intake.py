@@ -109,6 +109,8 @@ class Preference:
 
 def read_prefer(values: list[str], default_s: float, max_s: float) -> Preference:
     """RFC 7240: `respond-async` and `wait=N`, others are ignored. `InvalidRequest` for a `wait` that is no number."""
+    if not values:
+        return Preference(default_s)
     found: dict[str, str] = {}
     for part in ",".join(values).split(","):
         name, _, value = part.split(";")[0].partition("=")

@@ -9,7 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 from bus.port import Bus
 from schemas.errors import AionError
-from schemas.events import Ended, log_event_adapter
+from schemas.events import Ended
 from schemas.ids import TaskId, TenantId
 
 Key: TypeAlias = tuple[TenantId, TaskId]
@@ -33,8 +33,7 @@ class Waiter:
             data = await self.future
         finally:
             timer.cancel()
-        event = log_event_adapter.validate_json(data) if data else None
-        return event if isinstance(event, Ended) else None
+        return Ended.model_validate_json(data) if data else None
 
     def give(self, data: bytes | None) -> None:
         """Hand over the end; only the first counts."""

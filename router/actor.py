@@ -13,7 +13,7 @@ from bus.port import Delivery
 from bus.subjects import ENGINES, accepted, attempt_failed
 from router.decision import Decision, EngineFacts, decide, engines_of, next_attempt
 from router.settings import RouterSettings
-from schemas.errors import WrongSequence
+from schemas.errors import LogFull, WrongSequence
 from schemas.events import Accepted, AttemptFailed, Ended, Outcome, Routed, following
 from schemas.registry import EngineAdvert
 from schemas.result import Engine, Usage
@@ -105,6 +105,8 @@ class Router(Actor):
         except WrongSequence:
             self.context.log.info("route_superseded", task_id=event.task_id)
             return
+        except LogFull as error:
+            raise GiveBack(error.retry_after_s or self.settings.wait_max_s) from error
         self._routed += 1
 
     def _routed_event(self, event: Accepted | AttemptFailed, decision: Decision, *, attempt: int) -> Routed:

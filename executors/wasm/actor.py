@@ -15,8 +15,8 @@ from bus.subjects import CANCEL_ALL, ENGINES, MODULES, cancel, routed
 from executors.wasm.sandbox import Sandbox
 from executors.wasm.settings import WasmSettings
 from executors.wasm.store import InstalledPackage
-from schemas.errors import AionError, InputInvalid, NotFound, WrongSequence
-from schemas.events import AttemptFailed, Ended, Outcome, Routed
+from schemas.errors import AionError, InputInvalid, LogFull, NotFound, WrongSequence
+from schemas.events import AttemptFailed, Ended, Outcome, Routed, following
 from schemas.registry import EngineAdvert, ModuleRecord
 from schemas.result import TaskError, Usage
 from schemas.task import Priority
@@ -119,6 +119,8 @@ class WasmExecutor(Actor):
             self._refused_late += 1
             self.context.log.info("late_result_refused", task_id=event.task_id)
             return
+        except LogFull as error:
+            raise GiveBack(error.retry_after_s or _FULL_PAUSE_S) from error
         self._done += 1
 
     async def _answer(self, event: Routed) -> Ended | AttemptFailed | None:
@@ -156,11 +158,7 @@ class WasmExecutor(Actor):
         if not event.fallbacks or isinstance(error, InputInvalid):
             return self._ended(event, Outcome.FAILED, {}, shown)
         return AttemptFailed(
-            event_id=self.context.new_event_id(),
-            tenant_id=event.tenant_id,
-            task_id=event.task_id,
-            at_ms=self.context.now_ms(),
-            traceparent=event.traceparent,
+            **following(event, self.context.new_event_id(), self.context.now_ms()),
             brief=event.brief,
             params=event.params,
             engine=event.engine,
@@ -172,11 +170,7 @@ class WasmExecutor(Actor):
     def _ended(self, event: Routed, outcome: Outcome, result: dict[str, object], error: TaskError | None) -> Ended:
         now_ms = self.context.now_ms()
         return Ended(
-            event_id=self.context.new_event_id(),
-            tenant_id=event.tenant_id,
-            task_id=event.task_id,
-            at_ms=now_ms,
-            traceparent=event.traceparent,
+            **following(event, self.context.new_event_id(), now_ms),
             outcome=outcome,
             intent=event.brief.intent,
             engine=event.decision,

@@ -14,6 +14,7 @@ from bus.port import Delivery
 from bus.subjects import ENGINES, accepted
 from router.actor import Router
 from router.settings import RouterSettings
+from schemas.errors import LogFull
 from schemas.events import Accepted, AttemptFailed, Brief, Ended, Outcome, Routed
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.registry import EngineAdvert
@@ -147,3 +148,17 @@ class _Handed:
 
     async def give_back(self, delay_s: float = 0.0) -> None:
         """Nothing to return."""
+
+
+async def test_a_full_log_gives_the_task_back_until_there_is_room(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(event: object, *, after: int, timeout_s: float) -> int:
+        raise LogFull("the log is full", retry_after_s=5)
+
+    await ground.bus.log.append(ground.accepted(), after=0)
+    delivery = await ground.deliver()
+    monkeypatch.setattr(ground.bus.log, "append", full)
+    with pytest.raises(GiveBack) as given:
+        await ground.router.route_accepted(delivery)
+    assert given.value.delay_s == 5
