@@ -24,7 +24,7 @@ BUILD_TIMEOUT_S = 600
 _C_FLAGS = (
     "--target=wasm32-wasi", "-O2", "-std=c11", "-Wall", "-Wextra", "-Werror", "-s", "-Wl,-z,stack-size=65536",
 )  # fmt: skip
-_C_CORE = ("summarize_text/json.h", "summarize_text/json.c", "summarize_text/summarize.h", "summarize_text/summarize.c")
+_C_CORE = tuple(f"summarize_text/{name}" for name in ("arena.c", "json.h", "json.c", "summarize.h", "summarize.c"))
 
 
 @dataclass(frozen=True, slots=True)
