@@ -21,6 +21,7 @@ from actors.runtime.actor import Context
 from bridges.beacon import Beacon
 from bridges.position import Batch, Position, check_anchor, check_batch, check_source
 from bus.port import Entry, Log
+from bus.waiting import timeout
 from schemas.errors import Misconfigured, ProjectionHalted, ServerIncompatible, TakenOver
 
 IDLE_S = 0.5
@@ -149,7 +150,7 @@ class Projection:
     async def _pause(self, failed_in_a_row: int) -> None:
         ceiling_s = min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 2.0 ** min(failed_in_a_row, 10))
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._context.rng.uniform(0, ceiling_s)):
+            async with timeout(self._context.rng.uniform(0, ceiling_s)):
                 await self._context.draining.wait()
 
     async def _follow(self, sink: Sink) -> None:

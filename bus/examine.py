@@ -12,6 +12,7 @@ from bus.nats.rpc import NatsRpc
 from bus.nats.wire.handshake import servers_of
 from bus.settings import BusSettings
 from bus.subjects import BUCKETS, LOG_STREAM
+from bus.waiting import timeout
 from schemas.errors import AionError, Unavailable
 from schemas.finding import Finding
 
@@ -52,7 +53,7 @@ async def _server(address: SplitResult) -> Finding:
 async def server_info(host: str, port: int, timeout_s: float = TIMEOUT_S) -> Mapping[str, Any]:
     """What a server says of itself before anybody logs in. Raises `Unavailable`."""
     try:
-        async with asyncio.timeout(timeout_s):
+        async with timeout(timeout_s):
             reader, writer = await asyncio.open_connection(host, port)
             try:
                 line = await reader.readline()

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from actors.runtime import Actor, Context
 from bus import subjects
+from bus.waiting import timeout
 from edge.catalogue import Catalogue
 from edge.credentials import Credentials
 from edge.health import Health
@@ -142,7 +143,7 @@ class Edge(Actor):
         """Let requests finish waiting within the grace, answer the rest with 202, close streams, stop listening."""
         self.context.draining.set()
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.drain_grace_s):
+            async with timeout(self._limits.drain_grace_s):
                 await self._submission.bulkhead.empty()
         self._waiting.close()
         await runner.cleanup()

@@ -7,6 +7,7 @@ from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from actors.runtime.settings import RedisSettings
+from bus.waiting import timeout
 from schemas.finding import Finding
 
 TIMEOUT_S: Final = 3.0
@@ -20,7 +21,7 @@ async def examine(settings: RedisSettings) -> Sequence[Finding]:
     address = urlsplit(settings.url.get_secret_value())
     where = f"{address.hostname}:{address.port or 6379}"
     try:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with timeout(TIMEOUT_S):
             answer = await _ping(address)
     except (TimeoutError, OSError) as error:
         return [_wrong(f"{where} does not answer: {error or f'nothing came within {TIMEOUT_S:g} s'}", _START)]

@@ -8,6 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from bus.port import Entry
+from bus.waiting import timeout
 from edge.reading import seen, state_of, without_params
 
 HEADERS = {
@@ -50,7 +51,7 @@ class Writer:
     async def write(self, data: bytes) -> None:
         """Raises `SlowReader`, or `ConnectionError` when the client is gone."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with timeout(self._timeout_s):
                 await self._response.write(data)
         except TimeoutError:
             raise SlowReader from None

@@ -1,12 +1,12 @@
 """`POST /v1/tasks`: read, accept, wait."""
 
-import asyncio
 import json
 import os
 
 from aiohttp import web
 
 from actors.runtime import Context
+from bus.waiting import timeout
 from edge.acceptance import Taken, Times, accept, accepted_event, meet
 from edge.bulkhead import Bulkhead
 from edge.catalogue import Catalogue
@@ -68,7 +68,7 @@ class Submission:
         if request.content.is_eof():
             return await request.read()  # all of it came with the head
         try:
-            async with asyncio.timeout(self._settings.body_timeout_s):
+            async with timeout(self._settings.body_timeout_s):
                 return await request.read()
         except TimeoutError:
             raise InvalidRequest(f"the body was not complete after {self._settings.body_timeout_s:g} s") from None

@@ -18,6 +18,7 @@ from actors.cli.output import emit
 from actors.cli.session import section
 from actors.runtime.settings import Settings, read_settings
 from bus import BusSettings
+from bus.waiting import timeout
 from schemas.errors import AionError
 from schemas.finding import Finding
 
@@ -44,7 +45,7 @@ async def examine_all(settings: Settings, rooms: Mapping[str, Callable[[], Exami
 async def _examine(settings: Settings, name: str, load: Callable[[], Examine]) -> Sequence[Finding]:
     try:
         examine = load()
-        async with asyncio.timeout(TIMEOUT_S):
+        async with timeout(TIMEOUT_S):
             return await examine(section(settings, name))
     except ModuleNotFoundError as error:
         return [Finding(name=name, ok=False, found=f"needs {error.name}", fix="pip install 'aion[all]'")]

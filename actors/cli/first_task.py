@@ -16,6 +16,7 @@ from actors.cli.submit import hand_in
 from actors.runtime.settings import Settings
 from bus import Bus, BusSettings
 from bus.subjects import KEYS
+from bus.waiting import timeout
 from schemas import keys
 from schemas.errors import AionError, Unauthenticated
 from schemas.events import AuditEvent
@@ -69,7 +70,7 @@ def proof(settings: Settings, task_id: str) -> tuple[list[dict[str, Any]], list[
 
     async def both() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         events = await within(settings.load("nats", BusSettings), events_of(TaskId(task_id)), BUS_TIMEOUT_S)
-        async with asyncio.timeout(RECORDS_TIMEOUT_S * 2):
+        async with timeout(RECORDS_TIMEOUT_S * 2):
             return events, await read_records(kafka, task_id, RECORDS_TIMEOUT_S)
 
     return asyncio.run(both())

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from actors.cli.environment import environment
 from actors.runtime.settings import Settings, read_settings
 from bus import Bus, BusSettings, open_bus
+from bus.waiting import timeout
 from schemas.errors import DeadlineExceeded, NotFound
 
 T = TypeVar("T")
@@ -23,9 +24,8 @@ def visit(work: Callable[[Bus], Awaitable[T]], *, timeout_s: float = VISIT_TIMEO
 async def within(settings: BusSettings, work: Callable[[Bus], Awaitable[T]], timeout_s: float) -> T:
     """As `visit`, for a caller that has a loop and settings."""
     try:
-        async with asyncio.timeout(timeout_s):
-            async with open_bus(settings) as bus:
-                return await work(bus)
+        async with timeout(timeout_s), open_bus(settings) as bus:
+            return await work(bus)
     except TimeoutError as error:
         raise DeadlineExceeded(f"no answer within {timeout_s:g} s: is the bus under load? try again") from error
 

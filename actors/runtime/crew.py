@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 from actors.runtime.actor import GiveBack, Work
 from actors.runtime.logs import failure
 from bus.port import Bus, Delivery, Taker, TakerStopped
+from bus.waiting import timeout
 from schemas.errors import AionError
 
 REOPEN_DELAY_S = 1.0
@@ -118,7 +119,7 @@ class Crew:
 
     async def _rest(self, delay_s: float) -> None:
         try:
-            async with asyncio.timeout(delay_s):
+            async with timeout(delay_s):
                 await self._stopping.wait()
         except TimeoutError:
             return

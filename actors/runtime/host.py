@@ -10,6 +10,7 @@ from actors.runtime.drain import Drain, Phase, Reason
 from actors.runtime.logs import failure
 from bus import subjects
 from bus.port import Service
+from bus.waiting import timeout
 
 STOP_TIMEOUT_S = 5.0
 
@@ -101,7 +102,7 @@ class Host:
 
     async def _stop(self, crew: Crew) -> None:
         try:
-            async with asyncio.timeout(STOP_TIMEOUT_S):
+            async with timeout(STOP_TIMEOUT_S):
                 await crew.stop()
         except Exception as error:
             self._context.log.warning("stop_failed", **failure(error))

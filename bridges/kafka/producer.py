@@ -14,6 +14,7 @@ from bridges.kafka import topics
 from bridges.kafka.encode import Record
 from bridges.kafka.partition import partition_of
 from bridges.kafka.settings import KafkaSettings
+from bus.waiting import timeout
 from schemas.errors import TakenOver, Unavailable
 
 CLOSE_S: Final = 2.0
@@ -34,7 +35,7 @@ async def transactional_producer(settings: KafkaSettings) -> AsyncIterator[AIOKa
         compression_type=settings.codec,
     )
     try:
-        async with asyncio.timeout(2 * settings.step_timeout_s):
+        async with timeout(2 * settings.step_timeout_s):
             await producer.start()
         yield producer
     except TimeoutError as error:
@@ -60,7 +61,7 @@ def _fenced(producer: AIOKafkaProducer, error: Exception) -> bool:
 async def _discard(producer: AIOKafkaProducer) -> None:
     """Close without waiting for an answer that may never come: the sender retries for ever when Kafka is away."""
     with contextlib.suppress(Exception):
-        async with asyncio.timeout(CLOSE_S):
+        async with timeout(CLOSE_S):
             await producer.stop()
             return
     sender = producer._sender.sender_task
@@ -68,7 +69,7 @@ async def _discard(producer: AIOKafkaProducer) -> None:
         sender.cancel()
         await asyncio.wait([sender], timeout=CLOSE_S)
     with contextlib.suppress(Exception):
-        async with asyncio.timeout(CLOSE_S):
+        async with timeout(CLOSE_S):
             await producer.client.close()
 
 
@@ -98,17 +99,17 @@ async def commit(producer: AIOKafkaProducer, batches: Batches, settings: KafkaSe
     Every delivery is awaited before the commit: aiokafka 0.14 commits a transaction although the broker
     refused one of its batches.
     """
-    async with asyncio.timeout(settings.step_timeout_s):
+    async with timeout(settings.step_timeout_s):
         await producer.begin_transaction()
     await _deliver(producer, batches, settings)
-    async with asyncio.timeout(settings.step_timeout_s):
+    async with timeout(settings.step_timeout_s):
         await producer.commit_transaction()
 
 
 async def _deliver(producer: AIOKafkaProducer, batches: Batches, settings: KafkaSettings) -> None:
     futures: list[asyncio.Future[object]] = []
     try:
-        async with asyncio.timeout(settings.step_timeout_s):
+        async with timeout(settings.step_timeout_s):
             for (topic, partition), queue in batches.items():
                 for batch in queue:
                     futures.append(await producer.send_batch(batch, settings.prefix + topic, partition=partition))

@@ -1,6 +1,5 @@
 """Reading Kafka as its consumers do: `read_committed`, from the beginning to the last stable offset."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -9,6 +8,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from bridges.kafka.settings import KafkaSettings
+from bus.waiting import timeout
 from schemas.errors import Unavailable
 
 POLL_MS: Final = 250
@@ -29,21 +29,23 @@ async def consumer(
         max_partition_fetch_bytes=4_194_304,
     )
     try:
-        async with asyncio.timeout(settings.step_timeout_s):
+        async with timeout(settings.step_timeout_s):
             await reader.start()
             reader.assign(partitions)
             await reader.seek_to_beginning(*partitions)
         yield reader
     finally:
-        async with asyncio.timeout(settings.step_timeout_s):
+        async with timeout(settings.step_timeout_s):
             await reader.stop()
 
 
 async def stored_ends(settings: KafkaSettings, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, int]:
     """Where each partition ends, transactions that are not yet decided included."""
-    async with consumer(settings, partitions, isolation="read_uncommitted") as reader:
-        async with asyncio.timeout(settings.step_timeout_s):
-            ends: dict[TopicPartition, int] = await reader.end_offsets(partitions)
+    async with (
+        consumer(settings, partitions, isolation="read_uncommitted") as reader,
+        timeout(settings.step_timeout_s),
+    ):
+        ends: dict[TopicPartition, int] = await reader.end_offsets(partitions)
     return ends
 
 
@@ -59,13 +61,13 @@ async def read_to_end(
     passes `stored_ends`. Raises `Unavailable` when nothing moves for longer than a transaction can be open.
     """
     if ends is None:
-        async with asyncio.timeout(settings.step_timeout_s):
+        async with timeout(settings.step_timeout_s):
             ends = await reader.end_offsets(partitions)
     patience_s = settings.transaction_timeout_ms / 1000 + SWEEP_S
     moved_at = time.monotonic()
     at = await _positions(reader, partitions, settings)
     while left := [tp for tp in partitions if at[tp] < ends[tp]]:
-        async with asyncio.timeout(settings.step_timeout_s):
+        async with timeout(settings.step_timeout_s):
             batches = await reader.getmany(*left, timeout_ms=POLL_MS)
         before, at = at, await _positions(reader, partitions, settings)
         if at != before:
@@ -79,5 +81,5 @@ async def read_to_end(
 async def _positions(
     reader: AIOKafkaConsumer, partitions: Sequence[TopicPartition], settings: KafkaSettings
 ) -> dict[TopicPartition, int]:
-    async with asyncio.timeout(settings.step_timeout_s):
+    async with timeout(settings.step_timeout_s):
         return {tp: await reader.position(tp) for tp in partitions}

@@ -11,6 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError
 
 from bridges.kafka.settings import KafkaSettings
+from bus.waiting import timeout
 from schemas.errors import Misconfigured, Unavailable
 
 EVENTS: Final = "aion.task.events.v1"
@@ -97,7 +98,7 @@ async def survey(settings: KafkaSettings, timeout_s: float) -> Survey:
 async def _administering(settings: KafkaSettings, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, request_timeout_ms=settings.request_timeout_ms)
     try:
-        async with asyncio.timeout(timeout_s):
+        async with timeout(timeout_s):
             await admin.start()
             yield admin
     except TimeoutError as error:

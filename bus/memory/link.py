@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from bus.waiting import timeout
 from schemas.errors import BusDisconnected
 
 
@@ -31,7 +32,7 @@ class Bell:
     async def wait_at_most(self, timeout_s: float) -> None:
         """Returns at the next ring or after `timeout_s`, whichever is first."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with timeout(timeout_s):
                 await self.wait()
         except TimeoutError:
             return

@@ -11,6 +11,7 @@ from bus.memory.server import MemoryServer
 from bus.memory.services import Endpoint, Request, Served
 from bus.port import DEFAULT_TIMEOUT_S, Answer, Call, Question, Rep, Req, Service, ServiceSeen
 from bus.subjects import question as subject_of
+from bus.waiting import timeout
 from schemas.errors import BusDisconnected, DeadlineExceeded, NoResponders
 
 
@@ -83,7 +84,7 @@ class MemoryRpc:
 
         try:
             with self._link.holding(lose):
-                async with asyncio.timeout(left_s):
+                async with timeout(left_s):
                     return await reply
         except TimeoutError as error:
             raise DeadlineExceeded(f"{subject} did not answer within {left_s:.3f} s") from error

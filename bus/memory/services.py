@@ -10,6 +10,7 @@ from typing import Any
 from bus.memory.link import Bell
 from bus.port import Answer, Call, Service
 from bus.subjects import question
+from bus.waiting import timeout
 from schemas.errors import AionError, DeadlineExceeded, TooManyRequests
 
 
@@ -79,7 +80,7 @@ class Endpoint:
             request.fail(late)
             return
         try:
-            async with asyncio.timeout(left_s) as limit:
+            async with timeout(left_s) as limit:
                 asked = self._answer.question.request.model_validate_json(request.data)
                 reply = await self._answer.handler(asked, request.call)
         except AionError as error:

@@ -16,6 +16,7 @@ from typing import Any
 from bus.nats.client import Client, Headers, OnMessage, Subscription
 from bus.nats.message import Message
 from bus.settings import BusSettings
+from bus.waiting import timeout
 from schemas.errors import (
     AionError,
     BusDisconnected,
@@ -130,7 +131,7 @@ class Connection:
         future: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
         reply = self.ask(subject, payload, partial(_give, future), headers=headers)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with timeout(timeout_s):
                 answer = await future
         except TimeoutError as error:
             raise Unavailable(f"no answer on {subject} within {timeout_s:g} s", retry_after_s=1.0) from error

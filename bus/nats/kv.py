@@ -12,6 +12,7 @@ from bus.nats.connection import Connection
 from bus.nats.message import Message
 from bus.nats.reader import Start, StreamReader, open_reader
 from bus.port import DEFAULT_TIMEOUT_S, KvEntry
+from bus.waiting import timeout
 from schemas.errors import Conflict, Unavailable
 
 _WRONG_SEQUENCE = 10071
@@ -102,7 +103,7 @@ class _View:
     async def fill(self) -> None:
         """Return once all that stood in the bucket is here."""
         try:
-            async with asyncio.timeout(DEFAULT_TIMEOUT_S):
+            async with timeout(DEFAULT_TIMEOUT_S):
                 while self._reader.pending:
                     for _, message in await self._reader.next(0.5):
                         self._apply(message, announce=False)

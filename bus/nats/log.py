@@ -14,7 +14,7 @@ from bus.nats.message import Message
 from bus.nats.reader import EntryReader, Start, open_reader
 from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
 from bus.subjects import LOG_STREAM, live_of_event, live_of_task, of_event, of_task
-from bus.waiting import wait_at_most
+from bus.waiting import timeout, wait_at_most
 from schemas.errors import Unavailable, WrongSequence
 from schemas.events import AuditEvent, TaskEvent
 from schemas.ids import TaskId, TenantId
@@ -82,7 +82,7 @@ class NatsLog:
         subscription = await self._connection.subscribe(inbox, collect)
         try:
             await self._connection.publish(f"$JS.API.DIRECT.GET.{LOG_STREAM}", json.dumps(body).encode(), reply=inbox)
-            async with asyncio.timeout(timeout_s):
+            async with timeout(timeout_s):
                 code = await ended
         except TimeoutError as error:
             raise Unavailable(f"the log did not answer within {timeout_s:g} s", retry_after_s=1.0) from error

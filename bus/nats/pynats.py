@@ -18,6 +18,7 @@ from bus.nats.client import Headers, Listener, OnMessage, Subscription
 from bus.nats.message import Message
 from bus.nats.wire.handshake import servers_of, tls_context
 from bus.settings import BusSettings
+from bus.waiting import timeout
 from schemas.errors import BusDisconnected, Unavailable
 
 _MAX_UNSENT = 65_536
@@ -60,7 +61,7 @@ class PyNatsClient:
     async def writable(self, timeout_s: float) -> None:
         """See `Client.writable`."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with timeout(timeout_s):
                 await self._emptied.wait()
         except TimeoutError as error:
             raise BusDisconnected(f"the bus took nothing for {timeout_s:g} s", retry_after_s=1.0) from error
@@ -121,7 +122,7 @@ class PyNatsClient:
         """See `Client.drain`."""
         try:
             if self.connected:
-                async with asyncio.timeout(timeout_s):
+                async with timeout(timeout_s):
                     await _native(subscription).drain()  # type: ignore[no-untyped-call]
         except (NatsError, TimeoutError):
             self._log.info("drain_cut_short", subject=subscription.subject)
@@ -130,7 +131,7 @@ class PyNatsClient:
     async def flush(self, timeout_s: float) -> None:
         """See `Client.flush`."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with timeout(timeout_s):
                 await self._emptied.wait()
                 await self._library.flush(max(1, round(timeout_s)))
         except (NatsError, TimeoutError) as error:
@@ -139,7 +140,7 @@ class PyNatsClient:
     async def close(self) -> None:
         """See `Client.close`."""
         try:
-            async with asyncio.timeout(_CLOSE_S * 2):
+            async with timeout(_CLOSE_S * 2):
                 if self.connected:
                     await self.flush(_CLOSE_S)
                 await self._library.close()
@@ -190,7 +191,7 @@ async def _connect(library: Library, settings: BusSettings, listener: Listener) 
 
     secure = settings.tls_ca is not None or any(server.scheme == "tls" for server in servers_of(settings))
     try:
-        async with asyncio.timeout(settings.connect_timeout_s):
+        async with timeout(settings.connect_timeout_s):
             await library.connect(
                 [server.geturl() for server in servers_of(settings)],
                 name=settings.name,

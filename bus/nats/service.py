@@ -16,6 +16,7 @@ from bus.nats.connection import Connection
 from bus.nats.message import Message
 from bus.port import Answer, Service, ServiceSeen
 from bus.subjects import question as question_subject
+from bus.waiting import timeout
 from schemas.errors import AionError, DeadlineExceeded, TooManyRequests
 
 _CLOSE_S = 20.0
@@ -156,7 +157,7 @@ class _Endpoint:
             raise DeadlineExceeded(f"{self.subject}: the deadline passed before work began")
         request = decode_body(body, self._answer.question.request)
         try:
-            async with asyncio.timeout(remaining_s):
+            async with timeout(remaining_s):
                 reply = await self._answer.handler(request, call)
         except TimeoutError as error:
             raise DeadlineExceeded(f"{self.subject}: the deadline passed while working") from error

@@ -12,6 +12,7 @@ from bus.lease import still_due
 from bus.persist import persist
 from bus.port import Delivery
 from bus.subjects import CANCEL_ALL, ENGINES, MODULES, cancel, routed
+from bus.waiting import timeout
 from executors.wasm.sandbox import Sandbox
 from executors.wasm.settings import WasmSettings
 from executors.wasm.store import InstalledPackage
@@ -79,7 +80,7 @@ class WasmExecutor(Actor):
             except AionError as error:
                 self.context.log.warning("advert_failed", error=error.code)
             try:
-                async with asyncio.timeout(self.settings.advert_every_s):
+                async with timeout(self.settings.advert_every_s):
                     await self.context.draining.wait()
             except TimeoutError:
                 continue

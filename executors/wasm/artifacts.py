@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 from typing import NamedTuple
 
+from bus.waiting import timeout
 from executors.wasm.child import start_child
 from executors.wasm.engine_settings import engine_fingerprint
 from schemas.errors import Misconfigured, PackageInvalid
@@ -77,7 +78,7 @@ class ArtifactCache:
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
         )  # fmt: skip
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with timeout(self._timeout_s):
                 _, complaint = await child.communicate(wasm)
         except TimeoutError as error:
             raise PackageInvalid(f"the module did not compile within {self._timeout_s:g} s: make it smaller") from error
@@ -97,5 +98,5 @@ def _digest(path: Path) -> str:
 async def _end(child: asyncio.subprocess.Process) -> None:
     if child.returncode is None:
         child.kill()
-    async with asyncio.timeout(REAP_TIMEOUT_S):
+    async with timeout(REAP_TIMEOUT_S):
         await child.wait()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from bus.waiting import timeout
 from executors.wasm.child import start_child
 from executors.wasm.frames import FrameError, decode_reply, encode_request
 from executors.wasm.line import Line, Place
@@ -66,7 +67,7 @@ class CellProcess:
             raise
         cell = cls(process, ours, on_reply, on_end)
         try:
-            async with asyncio.timeout(SPAWN_TIMEOUT_S):
+            async with timeout(SPAWN_TIMEOUT_S):
                 started = await cell._ready
         except BaseException as error:
             await cell.reap()
@@ -116,7 +117,7 @@ class CellProcess:
 
     async def _exited(self, timeout_s: float) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
+            async with timeout(timeout_s):
                 await self._process.wait()
 
     def _hear(self, body: bytes) -> None:

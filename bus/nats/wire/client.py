@@ -14,6 +14,7 @@ from bus.nats.message import Message, encode_headers
 from bus.nats.wire.handshake import Refused, servers_of, shake_hands
 from bus.nats.wire.link import Link
 from bus.settings import BusSettings
+from bus.waiting import timeout
 from schemas.errors import BusDisconnected, Unavailable
 
 _ATTEMPT_S = 2.0
@@ -63,7 +64,7 @@ class WireClient:
     async def writable(self, timeout_s: float) -> None:
         """See `Client.writable`."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with timeout(timeout_s):
                 await self._up().writable()
         except TimeoutError as error:
             raise BusDisconnected(f"the bus took nothing for {timeout_s:g} s", retry_after_s=1.0) from error
@@ -97,7 +98,7 @@ class WireClient:
         if link is not None and subscription.sid in self._subscriptions:
             link.write(b"UNSUB %d\r\n" % subscription.sid)
             try:
-                async with asyncio.timeout(timeout_s):
+                async with timeout(timeout_s):
                     await link.pong()
             except (TimeoutError, ConnectionResetError):
                 self._log.info("drain_cut_short", subject=subscription.subject)
@@ -106,7 +107,7 @@ class WireClient:
     async def flush(self, timeout_s: float) -> None:
         """See `Client.flush`."""
         try:
-            async with asyncio.timeout(timeout_s):
+            async with timeout(timeout_s):
                 await self._up().pong()
         except (TimeoutError, ConnectionResetError) as error:
             raise Unavailable(f"the bus did not answer within {timeout_s:g} s", retry_after_s=1.0) from error
@@ -117,7 +118,7 @@ class WireClient:
         if link is None:
             return
         try:
-            async with asyncio.timeout(_CLOSE_S):
+            async with timeout(_CLOSE_S):
                 await link.pong()
         except (TimeoutError, ConnectionResetError):
             self._log.warning("bus_close_failed")
@@ -127,7 +128,7 @@ class WireClient:
         """Connect to the first server that lets us in. Raises `BusDisconnected` after `connect_timeout_s`."""
         why = "no answer"
         try:
-            async with asyncio.timeout(self._settings.connect_timeout_s):
+            async with timeout(self._settings.connect_timeout_s):
                 while True:
                     try:
                         return await self._connect()
@@ -157,7 +158,7 @@ class WireClient:
             if done:
                 return link.lost.result()
             try:
-                async with asyncio.timeout(_PING_ANSWER_S):
+                async with timeout(_PING_ANSWER_S):
                     await link.pong()
             except TimeoutError:
                 link.abort("the server does not answer PING")
@@ -175,7 +176,7 @@ class WireClient:
     async def _connect(self) -> None:
         """A link to the next server of the list, with every subscription on it before it is used."""
         address = self._address()
-        async with asyncio.timeout(_ATTEMPT_S):
+        async with timeout(_ATTEMPT_S):
             link = await shake_hands(address, self._settings, self._on_message)
         self._info = link.info.result()
         self._learn(self._info)
