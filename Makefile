@@ -13,7 +13,7 @@ bootstrap: ## Install what is missing: system packages, uv, .venv
 	@deploy/local/bootstrap.sh
 
 run: bootstrap ## Start the servers and every actor
-	@.venv/bin/aionctl up
+	@.venv/bin/aionctl up || [[ $$? == 130 ]]
 
 test: bootstrap check ## Check, then run every test
 	$(PYTHON) -m pytest

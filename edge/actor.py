@@ -20,6 +20,7 @@ from edge.settings import EdgeSettings
 from edge.submission import Submission
 from edge.tasks import Tasks
 from edge.waiting import Waiting
+from schemas.errors import Misconfigured
 
 KEEPALIVE_S = 75.0
 CLOSE_S = 2.0
@@ -103,8 +104,11 @@ class Edge(Actor):
                 runner, self._limits.host, self._limits.port, backlog=1024, reuse_port=self._limits.reuse_port or None
             )
             await site.start()
-        except BaseException:
+        except BaseException as error:
             await runner.cleanup()
+            if isinstance(error, OSError):
+                where = f"{self._limits.host}:{self._limits.port}"
+                raise Misconfigured(f"{where} cannot be opened ({error.strerror}): set AION_EDGE__PORT") from error
             raise
         self.port = int(runner.addresses[0][1])
         self.context.log.info("edge.listening", host=self._limits.host, port=self.port)

@@ -8,14 +8,20 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import hypothesis  # noqa: F401  # before its plugin does so late: CPython 3.11 may fail then (gh-106905)
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from deploy.local import ServerInfo, remove, up
 from deploy.local.nats import find_binary
 from deploy.local.server import Place
 
 CACHE = Path(__file__).parents[1] / "var" / "cache"
+
+# A stall of a shared machine says nothing about the code. (Imported here, and not late by its plugin: CPython 3.11 may
+# fail to parse a module while a traceback is printed, gh-106905.)
+hypothesis_settings.register_profile("aion", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("aion")
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,8 @@ def execute(arguments: Sequence[str]) -> int:
         complain("usage", f"{error} Try aionctl {arguments[0]} --help", as_json=as_json)
         return Exit.USAGE
     except AionError as error:
-        complain(error.code, error.message, as_json=as_json)
+        problem = getattr(error, "problem", None)
+        complain(error.code, error.message, as_json=as_json, more={"problem": problem} if problem else None)
         return of_error(error)
     except TimeoutError as error:
         complain("deadline_exceeded", str(error) or "no answer in time", as_json=as_json)

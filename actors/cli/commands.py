@@ -20,6 +20,7 @@ COMMANDS: Final = (
     Command("servers status", "actors.cli.servers:status", "Show the development servers."),
     Command("run", "actors.cli.run:run", "Run actors in this process: names, or all."),
     Command("ls", "actors.cli.ls:ls", "List every actor that answers on the bus."),
+    Command("intents", "actors.cli.intents:intents", "List the intents that are answered now."),
     Command("submit", "actors.cli.submit:submit", "Hand in a task and print its result."),
     Command("get", "actors.cli.get:get", "Print a task's result, or how far it is."),
     Command("cancel", "actors.cli.cancel:cancel", "End a task as CANCELED."),

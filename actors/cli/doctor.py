@@ -62,9 +62,20 @@ def _installation() -> list[Finding]:
         rooms = {found.name: found.load for found in sorted(entry_points(group=GROUP), key=lambda one: one.name)}
         with _quiet():
             findings = asyncio.run(examine_all(settings, rooms))
+        findings = [with_missing(finding) if finding.name == "actors" else finding for finding in findings]
         return [Finding(name="settings", ok=True, found="every key is known"), *findings, _fsync(settings)]
     except AionError as error:
         return [Finding(name="settings", ok=False, found=error.message, fix=_ENV)]
+
+
+def with_missing(actors: Finding) -> Finding:
+    """Not well while an installed actor does not answer: without a router, say, tasks are accepted and only wait."""
+    answering = set(actors.found.split(", "))
+    missing = sorted(name for name in entry_points(group="aion.actors").names if name not in answering)
+    if not missing or not actors.ok:
+        return actors
+    found = f"{actors.found}; {', '.join(missing)} do not answer"
+    return Finding(name="actors", ok=False, found=found, fix=f"aionctl run {' '.join(missing)}")
 
 
 @contextmanager

@@ -15,16 +15,19 @@ from actors.cli.environment import LOCAL_DIR
 from schemas.errors import AionError, InvalidRequest, Unauthenticated, Unavailable
 
 DEFAULT_URL: Final = "http://127.0.0.1:8080"
+DOOR_FILE: Final = LOCAL_DIR / "edge-url"
+"""Where `aionctl up` writes the address of its edge."""
 _MAX_BODY_BYTES: Final = 16 << 20
 
 
 class Refused(AionError):
     """The edge answered with a problem (RFC 9457)."""
 
-    def __init__(self, http_status: int, code: str, message: str) -> None:
+    def __init__(self, http_status: int, code: str, message: str, problem: Mapping[str, Any]) -> None:
         super().__init__(message)
         self.http_status = http_status  # type: ignore[misc]
         self.code = code  # type: ignore[misc]
+        self.problem = problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,21 @@ class Door:
 
 
 def find_door(environ: Mapping[str, str] = os.environ) -> Door:
-    """The edge at AION_URL, with the key from AION_API_KEY or from a file. Raises `Unauthenticated` without a key."""
+    """The edge at AION_URL, else at the address that `aionctl up` left here; the key from AION_API_KEY or from a file.
+
+    Raises `Unauthenticated` without a key.
+    """
     key = environ.get("AION_API_KEY") or _stored_key(environ)
     if not key:
         raise Unauthenticated("no API key: set AION_API_KEY, or create one with aionctl key create --tenant NAME")
-    return Door(environ.get("AION_URL", DEFAULT_URL).rstrip("/"), key.strip())
+    return Door((environ.get("AION_URL") or _stored_url()).rstrip("/"), key.strip())
+
+
+def _stored_url() -> str:
+    try:
+        return DOOR_FILE.read_text(encoding="ascii").strip() or DEFAULT_URL
+    except (OSError, UnicodeDecodeError):
+        return DEFAULT_URL
 
 
 def _stored_key(environ: Mapping[str, str]) -> str | None:
@@ -124,9 +137,19 @@ def _refusal(response: http.client.HTTPResponse) -> Refused:
     try:
         problem = json.loads(text)
         detail = problem.get("detail") or problem.get("title") or response.reason
-        code = problem.get("code", "internal")
     except (ValueError, AttributeError):
-        detail, code = response.reason, "internal"
+        problem, detail = {}, response.reason
+    code = str(problem.get("code", "internal"))
     after = response.headers.get("Retry-After")
     again = f" (again in {after} s)" if after else ""
-    return Refused(response.status, str(code), f"{detail}{again} [HTTP {response.status} {code}]")
+    lines = [f"{detail}{again} [HTTP {response.status} {code}]", *_particulars(problem)]
+    return Refused(response.status, code, "\n".join(lines), problem)
+
+
+def _particulars(problem: Mapping[str, Any]) -> Iterator[str]:
+    """Each fault of a refused body, and the result that stood in the way."""
+    for fault in problem.get("errors", ()):
+        yield f"  {fault.get('pointer') or '/'}: {fault.get('detail')}"
+    result = problem.get("result")
+    if isinstance(result, dict):
+        yield f"  it ended as {result.get('status')}: aionctl get {result.get('task_id')}"

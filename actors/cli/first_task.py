@@ -108,7 +108,7 @@ def hints(door: Door) -> str:
         f"curl -s {door.url}/v1/tasks -H 'Content-Type: application/json' "
         f"-H \"Authorization: Bearer $(cat var/local/api-key)\" -d '{body}'"
     )
-    return f"{curl}\n.venv/bin/aionctl submit summarize --text README.md"
+    return f"{curl}\n.venv/bin/aionctl submit summarize --text deploy/local/sample.txt"
 
 
 async def _is_good(bus: Bus, text: str) -> bool:

@@ -22,9 +22,10 @@ def talk(line: str) -> None:
     sys.stderr.flush()
 
 
-def complain(code: str, message: str, *, as_json: bool) -> None:
-    """Say why a command failed."""
-    talk(json.dumps({"code": code, "message": message}, ensure_ascii=False) if as_json else f"aionctl: {message}")
+def complain(code: str, message: str, *, as_json: bool, more: Mapping[str, object] | None = None) -> None:
+    """Say why a command failed; `more` is added to the JSON."""
+    told = {"code": code, "message": message, **(more or {})}
+    talk(json.dumps(told, ensure_ascii=False) if as_json else f"aionctl: {message}")
 
 
 def table(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:

@@ -1,33 +1,51 @@
 """The processes of a Procfile, run by honcho: `python -m actors.cli.procfile [Procfile]`.
 
-One that ends takes the others with it. SIGTERM and SIGINT are passed on, and nothing is killed before its drain could
-be over.
+One that dies is started again and the others go on; one that is misconfigured ends them all. SIGTERM and SIGINT are
+passed on, and nothing is killed before its drain could be over.
 """
 
 import ctypes
+import multiprocessing
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from honcho import manager
 from honcho.environ import parse_procfile
 from honcho.printer import Printer
 
+from actors.cli.lasting import LastingProcess
+
 KILL_AFTER_S = 30
 _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> int:
-    """Run until the first process ends or a signal comes; gives that process's exit code."""
+    """Run until one is misconfigured or a signal comes; gives the exit code of the first that ended for good."""
     _end_with_parent()
     procfile = parse_procfile(Path(arguments[0] if arguments else "Procfile").read_text(encoding="utf-8"))
     manager.KILL_WAIT = KILL_AFTER_S
-    processes = manager.Manager(Printer(sys.stdout, prefix=True))
+    processes = LastingManager(Printer(sys.stdout, prefix=True))
     for name, command in procfile.processes.items():
         processes.add_process(name, f"exec {command}", env=dict(os.environ))
     processes.loop()
     return int(processes.returncode or 0)
+
+
+class LastingManager(manager.Manager):  # type: ignore[misc]  # honcho has no types
+    """Starts its processes again until it is told to end."""
+
+    def __init__(self, printer: Printer) -> None:
+        super().__init__(printer)
+        self._ending = multiprocessing.Event()
+        self._process_ctor = partial(LastingProcess, ending=self._ending)
+
+    def terminate(self) -> None:
+        """End all of them."""
+        self._ending.set()
+        super().terminate()
 
 
 def _end_with_parent() -> None:

@@ -9,16 +9,22 @@ from actors.cli.environment import environment
 from actors.runtime.settings import Settings, read_settings
 from bus import Bus, BusSettings, open_bus
 from bus.waiting import timeout
-from schemas.errors import DeadlineExceeded, NotFound
+from schemas.errors import BusDisconnected, DeadlineExceeded, NotFound
 
 T = TypeVar("T")
 VISIT_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 2.0
+"""A person waits, and a server that is there answers in milliseconds."""
 
 
 def visit(work: Callable[[Bus], Awaitable[T]], *, timeout_s: float = VISIT_TIMEOUT_S) -> T:
     """What `work` returns for the configured bus. Raises its errors, `Unavailable` and `DeadlineExceeded`."""
     settings = read_settings(environment()).load("nats", BusSettings)
-    return asyncio.run(within(settings, work, timeout_s))
+    patience_s = min(CONNECT_TIMEOUT_S, settings.connect_timeout_s)
+    try:
+        return asyncio.run(within(settings.model_copy(update={"connect_timeout_s": patience_s}), work, timeout_s))
+    except BusDisconnected as error:
+        raise BusDisconnected(f"{error.message}. Nothing runs here? make run starts it, in AION's folder") from error
 
 
 async def within(settings: BusSettings, work: Callable[[Bus], Awaitable[T]], timeout_s: float) -> T:

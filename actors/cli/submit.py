@@ -40,7 +40,7 @@ def submit(
     Parameters
     ----------
     intent
-        What is wanted, summarize for one.
+        What is wanted; aionctl intents lists them.
     param
         One parameter, KEY=VALUE as text or KEY:=JSON; may be repeated and wins over the others.
     params

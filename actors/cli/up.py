@@ -1,5 +1,6 @@
 """`aionctl up`: everything on this machine, shown working."""
 
+import fcntl
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from actors.cli.door import Door
+from actors.cli.door import DOOR_FILE, Door
 from actors.cli.environment import LOCAL_DIR
 from actors.cli.first_task import ensure_key, hints, proof, record_line, run_task
 from actors.cli.fleet import Fleet, running
@@ -50,10 +51,10 @@ def up(
     began = time.monotonic()
     logging.basicConfig(handlers=[logging.NullHandler()])  # what a client library retries is no news here
     own = read_settings(os.environ)
-    door_url = _free_door(own)
     if not Path("Procfile").exists():
         raise Misconfigured("there is no Procfile here: run aionctl up in AION's folder")
-    with _stoppable():
+    with _alone(), _stoppable():
+        door_url = _free_door(own)
         try:
             environ = _prepare(page_cache=page_cache)
             settings = read_settings(environ)
@@ -63,13 +64,29 @@ def up(
                     fleet.check()
                     fleet.wait(1.0)
         finally:
+            DOOR_FILE.unlink(missing_ok=True)
             _stop()
     return code
 
 
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Raises `Conflict` while another `aionctl up` runs in this folder: the two would fence each other's bridges."""
+    LOCAL_DIR.mkdir(parents=True, exist_ok=True)
+    with (LOCAL_DIR / "up.lock").open("a+", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            raise Conflict(f"AION is up here already (process {lock.read().strip()}): stop it with Ctrl-C") from error
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
 def _prepare(*, page_cache: bool) -> dict[str, str]:
     """The environment of the actors, once the servers serve and the packages are built; both go on at once."""
-    LOCAL_DIR.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(1) as pool:
         built = pool.submit(_build)
         infos = local.up(LOCAL_DIR, os.environ, talk, nats_sync="page-cache" if page_cache else "always")
@@ -92,7 +109,9 @@ def _build() -> None:
 def _show_first(fleet: Fleet, settings: Settings, url: str, began: float, *, as_json: bool) -> int:
     key = ensure_key(settings, LOCAL_DIR / "api-key")
     door = Door(url, key)
+    talk("starting the actors")
     fleet.wait_ready(door, READY_TIMEOUT_S)
+    DOOR_FILE.write_text(url, encoding="ascii")
     result = run_task(door, _SAMPLE.read_text(encoding="utf-8"))
     talk(f"first result after {time.monotonic() - began:.1f} s")
     events, records = proof(settings, result["task_id"])

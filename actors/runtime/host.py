@@ -50,15 +50,24 @@ class Host:
         """What discovery shows: the runtime's figures first, then the actor's own."""
         waits_for = self._waits_for()
         return {
-            "in_flight": sum(crew.in_flight for crew in self._crews),
-            "slots": sum(crew.slots for crew in self._crews),
-            "done": sum(crew.done for crew in self._crews),
-            "failed": sum(crew.failed for crew in self._crews),
-            "given_back": sum(crew.given_back for crew in self._crews),
+            **self._work(),
             "draining": self._drain.phase is not Phase.SERVING,
             "ready": waits_for is None,
             **({} if waits_for is None else {"waits_for": waits_for}),
             **self.actor.status(),
+        }
+
+    def _work(self) -> Mapping[str, object]:
+        """The figures of an actor that takes from the work queue; another has none."""
+        crews = self._crews
+        if not crews:
+            return {}
+        return {
+            "in_flight": sum(crew.in_flight for crew in crews),
+            "slots": sum(crew.slots for crew in crews),
+            "done": sum(crew.done for crew in crews),
+            "failed": sum(crew.failed for crew in crews),
+            "given_back": sum(crew.given_back for crew in crews),
         }
 
     def _waits_for(self) -> str | None:

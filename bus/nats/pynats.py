@@ -211,5 +211,5 @@ async def _connect(library: Library, settings: BusSettings, listener: Listener) 
             )
     except (TimeoutError, OSError, NatsError) as error:
         await library.close()
-        text = f"no NATS server lets us in at {settings.url} ({newest}): start one or set AION_NATS__URL"
+        text = f"no NATS server answers well at {settings.url} ({newest}): start one or set AION_NATS__URL"
         raise BusDisconnected(text) from error

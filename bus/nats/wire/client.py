@@ -136,7 +136,7 @@ class WireClient:
                         why = str(error) or "no answer"
                     await asyncio.sleep(_AGAIN_S)
         except TimeoutError as error:
-            text = f"no NATS server lets us in at {self._settings.url} ({why}): start one or set AION_NATS__URL"
+            text = f"no NATS server answers well at {self._settings.url} ({why}): start one or set AION_NATS__URL"
             raise BusDisconnected(text) from error
 
     async def keep(self) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from actors.cli import main
-from actors.cli.doctor import GROUP, Examine, examine_all
+from actors.cli.doctor import GROUP, Examine, examine_all, with_missing
 from actors.cli.exits import Exit
 from actors.runtime.settings import RedisSettings, Settings
 from schemas.errors import Misconfigured
@@ -76,3 +76,10 @@ def test_a_misspelt_setting_is_found_and_nothing_is_asked_by_it(
     findings = {finding["name"]: finding for finding in json.loads(capsys.readouterr().out)}
     assert "did you mean 'url'" in findings["settings"]["found"]
     assert findings.keys() == {"python", "java", "settings", "key"}
+
+
+def test_an_installed_actor_that_does_not_answer_is_a_fault() -> None:
+    names = sorted(entry_points(group="aion.actors").names)
+    assert with_missing(Finding(name="actors", ok=True, found=", ".join(names))).ok
+    found = with_missing(Finding(name="actors", ok=True, found=", ".join(name for name in names if name != "router")))
+    assert (found.ok, found.fix) == (False, "aionctl run router")

@@ -161,3 +161,43 @@ def test_a_parameter_without_key_or_value_is_a_usage_error(pair: str) -> None:
 def test_an_unfinished_frame_is_dropped_and_data_lines_are_joined() -> None:
     lines = [": hello\n", "\n", "id: 1\n", "data: a\n", "data: b\n", "\n", "data: cut"]
     assert list(frames(lines)) == [Frame("message", "a\nb", "1")]
+
+
+def test_every_fault_of_a_refused_body_is_shown(edge: PlayedEdge, capsys: pytest.CaptureFixture[str]) -> None:
+    errors = [{"pointer": "/sla/timeout_s", "detail": "too long"}, {"pointer": "/intent", "detail": "not a name"}]
+    problem = {"code": "invalid_request", "detail": "see errors", "errors": errors}
+    edge.answers["POST /v1/tasks"] = [(400, json.dumps(problem))]
+    assert main(["submit", "summarize"]) == Exit.USAGE
+    said = capsys.readouterr().err
+    assert "/sla/timeout_s: too long" in said
+    assert "/intent: not a name" in said
+    assert main(["submit", "summarize", "--json"]) == Exit.USAGE
+    assert json.loads(capsys.readouterr().err)["problem"] == problem
+
+
+def test_a_cancel_that_came_too_late_says_how_the_task_ended(
+    edge: PlayedEdge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    problem = {"code": "already_ended", "detail": "has ended", "result": RESULT}
+    edge.answers["POST /v1/tasks/t-1/cancel"] = [(409, json.dumps(problem))]
+    assert main(["cancel", "t-1"]) == Exit.CONFLICT
+    assert "it ended as OK: aionctl get t-1" in capsys.readouterr().err
+
+
+def test_intents_are_listed_with_who_answers_them(edge: PlayedEdge, capsys: pytest.CaptureFixture[str]) -> None:
+    module = {"name": "summarize_text", "version": "1", "description": "Picks sentences.", "input_schema": {}}
+    listed = {"intents": [{"intent": "summarize", "engines": ["wasm"], "modules": [module]}]}
+    edge.answers["GET /v1/intents"] = [(200, json.dumps(listed))]
+    assert main(["intents"]) == Exit.OK
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("summarize", "wasm", "summarize_text", "Picks sentences."))
+
+
+def test_the_address_that_up_left_is_used_when_none_is_given(
+    edge: PlayedEdge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("AION_URL")
+    (tmp_path / "var" / "local").mkdir(parents=True)
+    (tmp_path / "var" / "local" / "edge-url").write_text(f"http://127.0.0.1:{edge.server_port}")
+    edge.answers["GET /v1/tasks/t-1"] = [(200, "{}")]
+    assert main(["get", "t-1"]) == Exit.OK
