@@ -60,7 +60,7 @@ class ProjectionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_events: int = Field(default=5000, ge=1, le=50_000, description="The most events of one transaction.")
-    linger_ms: int = Field(default=50, ge=0, le=1000, description="How long a batch that is not full waits for more.")
+    linger_ms: int = Field(default=75, ge=0, le=1000, description="How long a batch that is not full waits for more.")
     begin_at_oldest: bool = Field(
         default=False, description="Let an empty sink begin at the oldest event kept when earlier ones are gone."
     )
