@@ -70,7 +70,7 @@ class Client(Protocol):
         ...
 
     def publish_lazily(self, subject: str, payload: bytes) -> None:
-        """As `publish`, and may wait some milliseconds for company: a write alone wakes the server for little."""
+        """As `publish`, and may wait 20 ms for company: a write alone wakes the server for little."""
         ...
 
     async def subscribe(self, subject: str, callback: OnMessage, queue: str) -> Subscription:

@@ -109,14 +109,19 @@ class NatsTaker:
 
     def send(self, subject: str, payload: bytes) -> None:
         """Publish an ack; while disconnected it is dropped, which costs one redelivery."""
+        post = self._connection.post if self._crowded() else self._connection.post_lazily
         try:
-            self._connection.post_lazily(subject, payload)
+            post(subject, payload)
         except AionError as error:
             structlog.get_logger("bus").info("ack_dropped", cursor=self._cursor.name, error=error.code)
 
+    def _crowded(self) -> bool:
+        """Whether others may wait for a place that an ack frees: then it must not wait for company itself."""
+        return len(self._held) * 2 >= self._cursor.max_ack_pending
+
     async def pull_forever(self) -> None:
         """Keep as many requests open as there are free slots; asks again after silence or a reconnect."""
-        self._subscription = subscription = await self._connection.subscribe(self._inbox, self._on_message)
+        self._subscription = subscription = await self._connection.subscribe(self._inbox, self.on_message)
         forget = self._connection.on_reconnect(self._reset)
         try:
             while not self._stopped:
@@ -158,7 +163,8 @@ class NatsTaker:
             return
         self._outstanding += free
 
-    def _on_message(self, message: Message) -> None:
+    def on_message(self, message: Message) -> None:
+        """A delivery or a status came on our inbox."""
         self._heard_at = self._loop.time()
         code = message.status
         if code is not None:

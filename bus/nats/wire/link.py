@@ -11,7 +11,7 @@ import structlog
 from bus.nats.wire.parser import OnMessage, Parser, ProtocolError
 
 MAX_UNSENT_BYTES = 64 << 20
-LAZY_S = 0.002
+LAZY_S = 0.02
 _HIGH_WATER_BYTES = 1 << 20
 
 

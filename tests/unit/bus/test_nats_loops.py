@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from bus.nats.queue import NatsQueue
+from bus.nats.message import Message
+from bus.nats.queue import NatsQueue, NatsTaker
 from bus.subjects import Cursor
 
 
@@ -29,3 +30,32 @@ async def test_a_taker_whose_pull_loop_broke_says_so_instead_of_waiting_for_ever
         async with asyncio.timeout(1):
             with pytest.raises(RuntimeError, match="no subscription today"):
                 await taker.get()
+
+
+class Recording:
+    """A connection that takes everything and keeps how it was sent."""
+
+    connected = True
+
+    def __init__(self) -> None:
+        self.at_once: list[bytes] = []
+        self.lazily: list[bytes] = []
+
+    def post(self, _subject: str, payload: bytes, **_: Any) -> None:
+        self.at_once.append(payload)
+
+    def post_lazily(self, _subject: str, payload: bytes) -> None:
+        self.lazily.append(payload)
+
+    def inbox(self) -> str:
+        return "_INBOX.x"
+
+
+@pytest.mark.parametrize(("cap", "waits"), [(1024, True), (2, False), (1, False)])
+async def test_an_ack_waits_for_company_unless_its_place_is_scarce(cap: int, waits: bool) -> None:
+    connection = Recording()
+    taker = NatsTaker(connection, Cursor("c", "f.>", max_ack_pending=cap), slots=4)  # type: ignore[arg-type]
+    taker.on_message(Message("aion.task.x", "$JS.ACK.LOG.c.1.7.1.1000.0", b"{}"))
+    delivery = await taker.get()
+    await delivery.done()
+    assert (connection.lazily, connection.at_once) == (([b"+ACK"], []) if waits else ([], [b"+ACK"]))
