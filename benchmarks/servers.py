@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.workload import Sync
-from deploy.local import DATA_DIR, URL_VARIABLES, ServerInfo, down, up
+from deploy.local import DATA_DIR, URL_VARIABLES, ServerInfo, remove, up
 from deploy.local.state import StateFile
 
 UNUSED = {variable: "unused" for name, variable in URL_VARIABLES.items() if name != "nats"}
@@ -17,7 +17,7 @@ UNUSED = {variable: "unused" for name, variable in URL_VARIABLES.items() if name
 
 @asynccontextmanager
 async def servers(folder: Path, sync: Sync, *, nats_only: bool = False) -> AsyncIterator[dict[str, ServerInfo]]:
-    """Fresh servers by name, stopped on leaving. Downloads are shared with `make run`."""
+    """Fresh servers by name, gone on leaving with all they stored. Downloads are shared with `make run`."""
     cache = DATA_DIR.parent / "cache"
     try:
         infos = await asyncio.to_thread(
@@ -25,7 +25,7 @@ async def servers(folder: Path, sync: Sync, *, nats_only: bool = False) -> Async
         )
         yield {info.name: info for info in infos}
     finally:
-        await asyncio.to_thread(down, folder)
+        await asyncio.to_thread(remove, folder)
 
 
 def messages(folder: Path) -> int:
