@@ -5,6 +5,8 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
 
 from benchmarks.floor.wire import Wire
 from benchmarks.processes import Children, run_to_end
@@ -12,7 +14,7 @@ from benchmarks.system.http import Pool
 from benchmarks.system.lag import position
 from benchmarks.workload import Sync
 
-ACTORS = ("edge", "router", "wasm", "sweeper", "kafka", "ledger")
+PROCFILE = Path(__file__).parents[2] / "Procfile"
 PROJECTIONS = ("kafka", "ledger")
 HOST = "127.0.0.1"
 READY_S = 90.0
@@ -36,9 +38,11 @@ def environment(addresses: Mapping[str, str], port: int, sync: Sync) -> dict[str
 
 
 def start_actors(children: Children) -> None:
-    """One process each, as in the Procfile."""
-    for name in ACTORS:
-        children.start(name, (sys.executable, "-m", "actors", "run", name))
+    """One process each, by the Procfile's own commands."""
+    for line in PROCFILE.read_text().splitlines():
+        name, _, command = line.partition(":")
+        words = [(sys.executable, "-m", "actors") if word == "aionctl" else (word,) for word in command.split()]
+        children.start(name, tuple(chain.from_iterable(words)))
 
 
 async def create_key(variables: Mapping[str, str]) -> str:
