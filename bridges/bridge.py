@@ -1,5 +1,6 @@
 """What every bridge is: an actor that runs one projection."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
 
@@ -7,16 +8,16 @@ from actors.runtime.actor import Actor, Context
 from bridges.projection import Projection, ProjectionSettings, Sink
 
 
-class Bridge(Actor):
+class Bridge(Actor, ABC):
     """Projects the log into the sink that a subclass opens; the projection's name is the actor's."""
 
     def __init__(self, context: Context, settings: ProjectionSettings) -> None:
         super().__init__(context, settings)
         self._projection = Projection(self.name, context, self.open_sink, settings)
 
+    @abstractmethod
     def open_sink(self) -> AbstractAsyncContextManager[Sink]:
         """A fresh sink, as `Sink` demands; asked again after every failure."""
-        raise NotImplementedError(f"{type(self).__name__} does not say where it writes")
 
     async def run(self) -> None:
         """Project until drained. Raises what the projection raises."""

@@ -1,8 +1,11 @@
 """What the bus needs of a NATS client: one port, answered by the wire client and by nats-py."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
+
+import structlog
 
 from bus.nats.message import Message
 
@@ -92,3 +95,10 @@ class Client(Protocol):
     async def close(self) -> None:
         """Flush as far as two seconds allow, and end."""
         ...
+
+
+def loop_ended(listener: Listener, loop: "asyncio.Task[None]") -> None:
+    """Done-callback of a client's own loop: one that broke leaves a connection that nobody keeps, so it is closed."""
+    if not loop.cancelled():
+        structlog.get_logger("bus").error("bus_loop_broke", loop=loop.get_name(), error=repr(loop.exception()))
+        listener.link_closed()

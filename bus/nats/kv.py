@@ -155,5 +155,5 @@ class _View:
 
 
 def _removed(message: Message) -> bool:
-    headers = message.headers or {}
+    headers = message.headers
     return headers.get("KV-Operation") in ("DEL", "PURGE") or "Nats-Marker-Reason" in headers

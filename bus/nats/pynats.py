@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 from nats.aio.client import Client as Library
@@ -14,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as LibrarySubscription
 from nats.errors import Error as NatsError
 
-from bus.nats.client import Headers, Listener, OnMessage, Subscription
+from bus.nats.client import Headers, Listener, OnMessage, Subscription, loop_ended
 from bus.nats.message import Message
 from bus.nats.wire.handshake import servers_of, tls_context
 from bus.settings import BusSettings
@@ -160,6 +161,7 @@ async def open_pynats(settings: BusSettings, listener: Listener) -> AsyncIterato
     await _connect(library, settings, listener)
     client = PyNatsClient(library)
     sender = asyncio.create_task(client.send_forever(), name="bus.send")
+    sender.add_done_callback(partial(loop_ended, listener))
     try:
         yield client
     finally:

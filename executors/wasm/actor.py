@@ -33,7 +33,7 @@ class WasmExecutor(Actor):
     """
 
     name: ClassVar[str] = "wasm"
-    description: ClassVar[str] = "runs signed WebAssembly agent packages"
+    description: ClassVar[str] = "runs WebAssembly agent packages, each request in a fresh instance"
     settings_type: ClassVar[type[BaseModel]] = WasmSettings
     settings: WasmSettings
 

@@ -4,12 +4,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 import structlog
 
-from bus.nats.client import Headers, Listener, OnMessage, Subscription
+from bus.nats.client import Headers, Listener, OnMessage, Subscription, loop_ended
 from bus.nats.message import Message, encode_headers
 from bus.nats.wire.handshake import Refused, servers_of, shake_hands
 from bus.nats.wire.link import Link
@@ -232,6 +233,7 @@ async def open_wire(settings: BusSettings, listener: Listener) -> AsyncIterator[
     client = WireClient(settings, listener)
     await client.open()
     keeper = asyncio.create_task(client.keep(), name="bus.keep")
+    keeper.add_done_callback(partial(loop_ended, listener))
     try:
         yield client
     finally:

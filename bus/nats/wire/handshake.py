@@ -42,7 +42,7 @@ async def shake_hands(address: SplitResult, settings: BusSettings, on_message: O
     loop = asyncio.get_running_loop()
     transport, link = await loop.create_connection(lambda: Link(on_message), host, port)
     try:
-        info = await _unless_lost(link, link.info)
+        info = await link.info
         wants_tls = address.scheme == "tls" or settings.tls_ca is not None
         if wants_tls or info.get("tls_required"):
             if not info.get("tls_required") and not info.get("tls_available"):
@@ -52,22 +52,14 @@ async def shake_hands(address: SplitResult, settings: BusSettings, on_message: O
                 raise Refused("it hung up during the TLS handshake")
             link.use(secured)
         link.write(b"CONNECT " + json.dumps(_greeting(address, settings, info)).encode() + b"\r\n")
-        await _unless_lost(link, asyncio.ensure_future(link.pong()))
+        await link.pong()
     except BaseException as error:
+        why = link.lost.result() if link.lost.done() and not isinstance(error, ssl.SSLError) else str(error)
         link.abort("no handshake")
         if isinstance(error, ssl.SSLError | ConnectionResetError):
-            raise Refused(str(error)) from error
+            raise Refused(why) from error
         raise
     return link
-
-
-async def _unless_lost(link: Link, awaited: "asyncio.Future[Any]") -> Any:
-    await asyncio.wait([awaited, link.lost], return_when=asyncio.FIRST_COMPLETED)
-    if link.lost.done():
-        awaited.cancel()
-        await asyncio.gather(awaited, return_exceptions=True)
-        raise Refused(link.lost.result())
-    return awaited.result()
 
 
 def _greeting(address: SplitResult, settings: BusSettings, info: dict[str, Any]) -> dict[str, Any]:

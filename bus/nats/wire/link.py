@@ -30,7 +30,7 @@ class Link(asyncio.Protocol):
         self._may_write = asyncio.Event()
         self._may_write.set()
         self.info: asyncio.Future[dict[str, Any]] = loop.create_future()
-        """The server's greeting; later ones call `on_info`."""
+        """The server's greeting, or `ConnectionResetError` when the link ends first; later ones call `on_info`."""
         self.on_info: Callable[[dict[str, Any]], None] = lambda _info: None
         self.lost: asyncio.Future[str] = loop.create_future()
         """Why the connection ended."""
@@ -156,7 +156,8 @@ class Link(asyncio.Protocol):
 
     def _release(self) -> None:
         self._may_write.set()
-        for answered in self._pongs:
-            if not answered.done():
-                answered.set_exception(ConnectionResetError("the connection ended"))
+        awaited: tuple[asyncio.Future[Any], ...] = (*self._pongs, self.info)
+        for answer in awaited:
+            if not answer.done():
+                answer.set_exception(ConnectionResetError("the connection ended"))
         self._pongs.clear()

@@ -1,10 +1,13 @@
 """What the bus does when one of its own loops breaks."""
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
+from bus.nats.client import loop_ended
+from bus.nats.connection import Connection
 from bus.nats.message import Message
 from bus.nats.queue import NatsQueue, NatsTaker
 from bus.subjects import Cursor
@@ -59,3 +62,15 @@ async def test_an_ack_waits_for_company_unless_its_place_is_scarce(cap: int, wai
     delivery = await taker.get()
     await delivery.done()
     assert (connection.lazily, connection.at_once) == (([b"+ACK"], []) if waits else ([], [b"+ACK"]))
+
+
+async def test_a_client_whose_own_loop_broke_is_closed_for_good() -> None:
+    connection = Connection()
+
+    async def breaks() -> None:
+        raise RuntimeError("broken")
+
+    loop = asyncio.create_task(breaks())
+    loop.add_done_callback(partial(loop_ended, connection))
+    async with asyncio.timeout(1):
+        await connection.closed()
