@@ -119,6 +119,8 @@ def _check_counts(
 
 async def _expected(bus: Bus, first: int, last: int) -> dict[int, tuple[bytes, bool]]:
     info = await bus.log.info()
+    if not info.last:
+        raise NotFound("the log holds no event yet: hand in a task first")
     if not info.first <= first <= last <= info.last:
         raise NotFound(f"the log holds {info.first} to {info.last}, not all of {first} to {last}: take a window inside")
     expected: dict[int, tuple[bytes, bool]] = {}
