@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from schemas.events import Accepted, Brief
 from schemas.ids import EventId, TaskId, TenantId, uuid7
+from schemas.message import encode
 from schemas.task import Priority, Privacy
 
 Sync = Literal["always", "page-cache"]
@@ -64,4 +65,4 @@ def accepted_bytes() -> bytes:
         params={"text": TEXT},
         fingerprint="0" * 64,
     )
-    return event.model_dump_json().encode()
+    return encode(event)

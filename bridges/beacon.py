@@ -6,6 +6,7 @@ from typing import Final
 from actors.runtime.actor import Context
 from bus import subjects
 from schemas.errors import AionError
+from schemas.message import encode
 from schemas.registry import ProjectionPosition
 
 MOVING_S: Final = 0.5
@@ -48,7 +49,7 @@ class Beacon:
         sequence = self._sequence
         try:
             head = (await self._context.bus.log.info()).last
-            value = self._position(sequence, max(head, sequence)).model_dump_json().encode()
+            value = encode(self._position(sequence, max(head, sequence)))
             await self._context.bus.kv.put(subjects.POSITIONS, self._name, value)
         except AionError as error:
             self._context.log.warning("position_not_published", projection=self._name, code=error.code)

@@ -4,10 +4,10 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pydantic_core import from_json
-
 from bus.port import Entry, LogInfo
 from schemas.errors import ProjectionHalted
+from schemas.events import read_head
+from schemas.message import Unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,10 @@ class Batch:
 def event_id_of(entry: Entry) -> str:
     """The event's own id, or `sha256:` and a digest of its bytes when it has none."""
     try:
-        event_id = from_json(entry.data)["event_id"]
-    except (ValueError, KeyError, TypeError):
-        event_id = None
-    if isinstance(event_id, str) and event_id:
-        return event_id
-    return f"sha256:{hashlib.sha256(entry.data).hexdigest()}"
+        event_id = read_head(entry.data).event_id
+    except Unreadable:
+        event_id = ""
+    return event_id or f"sha256:{hashlib.sha256(entry.data).hexdigest()}"
 
 
 def check_source(name: str, position: Position | None, info: LogInfo, *, begin_at_oldest: bool) -> None:

@@ -3,44 +3,41 @@
 Headers cost a Python client more than half of its rate (research: baselines A).
 """
 
-import json
-
-from pydantic import ValidationError
+from typing import TypeVar
 
 from bus.port import Call
 from schemas.errors import AionError, InvalidRequest
-from schemas.task import Message
+from schemas.message import Message, Raw, Unreadable, decode, encode
+
+M = TypeVar("M", bound=Message)
+
+
+class _Envelope(Message):
+    deadline_ms: int
+    traceparent: str | None = None
+    body: Raw
 
 
 def encode_call(request: Message, call: Call) -> bytes:
     """`{"deadline_ms", "traceparent", "body"}` as JSON."""
-    trace = json.dumps(call.traceparent)
-    return b'{"deadline_ms":%d,"traceparent":%s,"body":%s}' % (
-        call.deadline_ms,
-        trace.encode(),
-        request.model_dump_json().encode(),
-    )
+    return encode(_Envelope(deadline_ms=call.deadline_ms, traceparent=call.traceparent, body=Raw(encode(request))))
 
 
 def decode_call(data: bytes) -> tuple[Call, bytes]:
     """The call and its body, still JSON. Raises `InvalidRequest` for anything else than an envelope."""
     try:
-        envelope = json.loads(data)
-        call = Call(int(envelope["deadline_ms"]), envelope.get("traceparent"))
-        body = json.dumps(envelope["body"]).encode()
-    except (ValueError, TypeError, KeyError) as error:
+        envelope = decode(data, _Envelope)
+    except Unreadable as error:
         raise InvalidRequest('a question is {"deadline_ms": ..., "body": {...}}') from error
-    return call, body
+    return Call(envelope.deadline_ms, envelope.traceparent), bytes(envelope.body)
 
 
-def decode_body(body: bytes, model: type[Message]) -> Message:
+def decode_body(body: bytes, model: type[M]) -> M:
     """The validated message. Raises `InvalidRequest` naming the first field that is wrong."""
     try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = "/".join(str(part) for part in first["loc"])
-        raise InvalidRequest(f"{model.__name__}/{where}: {first['msg']}") from error
+        return decode(body, model)
+    except Unreadable as error:
+        raise InvalidRequest(f"{model.__name__}: {error}") from error
 
 
 def error_of(code: str, message: str) -> AionError:

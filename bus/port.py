@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from bus.subjects import Cursor
-from schemas.events import AuditEvent, LogEvent, TaskEvent, log_event_adapter
+from schemas.events import AuditEvent, LogEvent, TaskEvent, read_event
 from schemas.ids import TaskId, TenantId
-from schemas.task import Message
+from schemas.message import Message
 
 Req = TypeVar("Req", bound=Message)
 Rep = TypeVar("Rep", bound=Message)
@@ -30,7 +30,7 @@ class Entry(NamedTuple):
 
     def event(self) -> LogEvent:
         """The decoded event; costs a parse at each call."""
-        return log_event_adapter.validate_json(self.data)
+        return read_event(self.data)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,10 +32,11 @@ BUCKETS: Final = (ENGINES, POLICY, KEYS, MODULES, CATALOG, POSITIONS)
 
 
 def of_event(event: LogEvent) -> str:
-    """The subject an event is stored under. Its ids are already in the safe character set."""
+    """The subject an event is stored under. Raises `InvalidRequest` for an id that would change its meaning."""
+    tenant_id = subject_token(event.tenant_id)
     if event.event == "audit":
-        return f"aion.audit.{event.tenant_id}.{event.kind}"
-    return f"aion.task.{event.event}.{event.lane}.{event.tenant_id}.{event.task_id}"
+        return f"aion.audit.{tenant_id}.{subject_token(event.kind)}"
+    return f"aion.task.{event.event}.{event.lane}.{tenant_id}.{subject_token(event.task_id)}"
 
 
 def of_task(tenant_id: TenantId, task_id: TaskId) -> str:

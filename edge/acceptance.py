@@ -6,7 +6,7 @@ from bus.persist import persist
 from bus.port import Log
 from edge.intake import fingerprint
 from schemas.errors import AionError, Conflict, KeyReused, Unavailable, WrongSequence
-from schemas.events import Accepted, Brief, Ended, task_event_adapter
+from schemas.events import Accepted, Brief, Ended, read_task_event
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.money import to_nanousd
 from schemas.task import TaskRequest
@@ -82,7 +82,7 @@ async def meet(log: Log, event: Accepted, *, keyed: bool, within_s: float) -> Ta
     entries = await log.events(event.tenant_id, event.task_id, timeout_s=within_s)
     if not entries:
         return None
-    history = [task_event_adapter.validate_json(entry.data) for entry in entries]
+    history = [read_task_event(entry.data) for entry in entries]
     first, newest = history[0], history[-1]
     if not isinstance(first, Accepted) or first.fingerprint != event.fingerprint:
         raise _reused(keyed)

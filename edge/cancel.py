@@ -19,7 +19,7 @@ from schemas.events import (
     Routed,
     TaskEvent,
     following,
-    task_event_adapter,
+    read_task_event,
 )
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.result import Usage
@@ -71,7 +71,7 @@ async def cancel(context: Context, tenant_id: TenantId, task_id: TaskId, within_
 
 
 async def _end(context: Context, entries: Sequence[Entry], mark: Mark, within_s: float) -> Ended | None:
-    events = [task_event_adapter.validate_json(entry.data) for entry in entries]
+    events = [read_task_event(entry.data) for entry in entries]
     newest = events[-1]
     if isinstance(newest, Ended):
         if newest.event_id == mark.event_id:

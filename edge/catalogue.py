@@ -2,9 +2,8 @@
 
 from collections.abc import Mapping
 
-from pydantic import ValidationError
-
 from schemas.errors import UnknownIntent
+from schemas.message import Unreadable, decode
 from schemas.registry import EngineAdvert, ModuleRecord
 
 _NAMED = 20
@@ -30,8 +29,8 @@ class Catalogue:
         try:
             self._modules.pop(key, None)
             if value is not None:
-                self._modules[key] = ModuleRecord.model_validate_json(value)
-        except ValidationError:
+                self._modules[key] = decode(value, ModuleRecord)
+        except Unreadable:
             pass
         self._count()
 
@@ -40,8 +39,8 @@ class Catalogue:
         before = self._engines.pop(key, None)
         try:
             if value is not None:
-                self._engines[key] = EngineAdvert.model_validate_json(value)
-        except ValidationError:
+                self._engines[key] = decode(value, EngineAdvert)
+        except Unreadable:
             pass
         after = self._engines.get(key)
         if before is None or after is None or before.intents != after.intents:

@@ -5,11 +5,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
-from pydantic import ValidationError
-
 from schemas.errors import Unauthenticated
 from schemas.ids import TenantId
 from schemas.keys import ParsedKey, parse, record_key, verify
+from schemas.message import Unreadable, decode
 from schemas.registry import ApiKeyRecord
 
 
@@ -68,6 +67,6 @@ def _read(stored: bytes | None) -> ApiKeyRecord | None:
     if stored is None:
         return None
     try:
-        return ApiKeyRecord.model_validate_json(stored)
-    except ValidationError:
+        return decode(stored, ApiKeyRecord)
+    except Unreadable:
         return None

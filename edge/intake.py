@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from edge.errors import BodyInvalid, FieldError
 from schemas.errors import Forbidden, InvalidRequest
 from schemas.ids import TaskId, TenantId, keyed_task_id, subject_token
+from schemas.message import encode
 from schemas.task import TaskRequest
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
@@ -74,9 +75,12 @@ def check_timeout(request: TaskRequest, longest_s: float) -> None:
 
 def fingerprint(request: TaskRequest) -> str:
     """SHA-256 over the canonical request: sorted keys, defaults filled in, without ids, which the task has anyway."""
-    content = request.model_dump(mode="json", exclude={"task_id", "tenant_id"})
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    sla = request.sla
+    content = (
+        request.intent, request.params, request.preferred_engine, request.priority, request.metadata,
+        sla.budget_usd, sla.p95_ms, sla.privacy, sla.timeout_s,
+    )  # fmt: skip
+    return hashlib.sha256(encode(content, sort_keys=True)).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from schemas.errors import NotFound
 from schemas.events import Ended, canonical_result
 from schemas.ids import TaskId, TenantId
 from schemas.ledger import LedgerGet
+from schemas.message import encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Seen:
 
 def result_bytes(ended: Ended) -> bytes:
     """The canonical result: the same bytes at each reading."""
-    return canonical_result(ended).model_dump_json().encode()
+    return encode(canonical_result(ended))
 
 
 def state_of(entry: Entry) -> str:
@@ -72,4 +73,4 @@ async def _older(bus: Bus, tenant_id: TenantId, task_id: TaskId) -> Seen:
         raise unknown_task(task_id) from None
     if task.tenant_id != tenant_id:
         raise unknown_task(task_id)
-    return Seen(task.state, 0, task.result.model_dump_json().encode() if task.result else None)
+    return Seen(task.state, 0, encode(task.result) if task.result else None)

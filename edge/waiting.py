@@ -11,6 +11,7 @@ from bus.port import Bus
 from schemas.errors import AionError
 from schemas.events import Ended
 from schemas.ids import TaskId, TenantId
+from schemas.message import decode
 
 Key: TypeAlias = tuple[TenantId, TaskId]
 TICK_S = 1.0
@@ -33,7 +34,7 @@ class Waiter:
             data = await self.future
         finally:
             timer.cancel()
-        return Ended.model_validate_json(data) if data else None
+        return decode(data, Ended) if data else None
 
     def give(self, data: bytes | None) -> None:
         """Hand over the end; only the first counts."""

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from actors.runtime import Actor, Context, GiveBack, Work
 from bus.lease import still_due
@@ -15,6 +15,7 @@ from router.decision import Decision, EngineFacts, decide, engines_of, next_atte
 from router.settings import RouterSettings
 from schemas.errors import LogFull, WrongSequence
 from schemas.events import Accepted, AttemptFailed, Ended, Outcome, Routed, following
+from schemas.message import Unreadable, decode
 from schemas.registry import EngineAdvert
 from schemas.result import Engine, Usage
 from schemas.task import Priority
@@ -60,8 +61,8 @@ class Router(Actor):
         adverts: list[EngineAdvert] = []
         for name, data in self._adverts.items():
             try:
-                adverts.append(EngineAdvert.model_validate_json(data))
-            except ValidationError:
+                adverts.append(decode(data, EngineAdvert))
+            except Unreadable:
                 self.context.log.warning("advert_unreadable", key=name)
         self._engines = engines_of(adverts)
 

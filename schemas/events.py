@@ -7,13 +7,16 @@ Each event knows its lane, the second half of its subject `aion.task.<event>.<la
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypedDict
 
-from pydantic import Field, TypeAdapter
+from msgspec import Meta, Struct, field
 
-from schemas.ids import EventId, Name, TaskId, TenantId, Token
-from schemas.result import Engine, Status, TaskError, TaskResult, Usage, report
-from schemas.task import Message, Priority, Privacy
+from schemas.ids import EventId, Name, OfToken, TaskId, TenantId, Token
+from schemas.message import Decoder, Message, read
+from schemas.result import Count, Engine, Status, TaskError, TaskResult, Usage, report
+from schemas.task import Priority, Privacy
+
+Ordinal: TypeAlias = Annotated[int, Meta(ge=1)]
 
 
 class Outcome(StrEnum):
@@ -26,11 +29,13 @@ class Outcome(StrEnum):
     DENIED = "denied"
 
 
-class _TaskEvent(Message):
+class _TaskEvent(Message, tag_field="event"):
     event_id: EventId
-    tenant_id: TenantId = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    task_id: TaskId = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    at_ms: int = Field(ge=0, description="Writer's clock, Unix milliseconds; order comes from the sequence alone.")
+    tenant_id: Annotated[TenantId, OfToken]
+    task_id: Annotated[TaskId, OfToken]
+    at_ms: Annotated[
+        int, Meta(ge=0, description="Writer's clock, Unix milliseconds; the sequence alone gives the order.")
+    ]
     traceparent: str | None = None
 
 
@@ -44,17 +49,17 @@ class Brief(Message):
     p95_ms: int | None = None
     preferred_engine: Name | None = None
     accepted_at_ms: int
-    deadline_ms: int = Field(description="Absolute, Unix milliseconds, minted once by the edge.")
+    deadline_ms: Annotated[int, Meta(description="Absolute, Unix milliseconds, minted once by the edge.")]
 
 
-class Accepted(_TaskEvent):
+class Accepted(_TaskEvent, tag="accepted"):
     """The task is durably AION's: everything needed to run it is in this event."""
 
-    event: Literal["accepted"] = "accepted"
+    event: ClassVar[Literal["accepted"]] = "accepted"
     brief: Brief
     params: dict[str, Any]
-    metadata: dict[str, str] = Field(default_factory=dict)
-    fingerprint: str = Field(description="SHA-256 over the canonical request, to tell a replay from a reuse.")
+    metadata: dict[str, str] = field(default_factory=dict)
+    fingerprint: Annotated[str, Meta(description="SHA-256 over the canonical request, to tell a replay from a reuse.")]
 
     @property
     def lane(self) -> str:
@@ -62,16 +67,16 @@ class Accepted(_TaskEvent):
         return self.brief.priority.value
 
 
-class Routed(_TaskEvent):
+class Routed(_TaskEvent, tag="routed"):
     """One engine was chosen; `fallbacks` is frozen and only ever shrinks."""
 
-    event: Literal["routed"] = "routed"
+    event: ClassVar[Literal["routed"]] = "routed"
     brief: Brief
     params: dict[str, Any]
     engine: Name
     decision: Engine
     fallbacks: tuple[Name, ...] = ()
-    attempt: int = Field(default=1, ge=1)
+    attempt: Ordinal = 1
 
     @property
     def lane(self) -> str:
@@ -79,13 +84,13 @@ class Routed(_TaskEvent):
         return f"{self.engine}-{self.brief.priority.value}"
 
 
-class Started(_TaskEvent):
+class Started(_TaskEvent, tag="started"):
     """An engine that spends money is about to; nobody may pay for this attempt again."""
 
-    event: Literal["started"] = "started"
+    event: ClassVar[Literal["started"]] = "started"
     engine: Name
     priority: Priority
-    attempt: int = Field(ge=1)
+    attempt: Ordinal
     owner: Token
 
     @property
@@ -94,17 +99,17 @@ class Started(_TaskEvent):
         return f"{self.engine}-{self.priority.value}"
 
 
-class AttemptFailed(_TaskEvent):
+class AttemptFailed(_TaskEvent, tag="attempt_failed"):
     """One engine could not answer; the router takes the next of the frozen fallbacks."""
 
-    event: Literal["attempt_failed"] = "attempt_failed"
+    event: ClassVar[Literal["attempt_failed"]] = "attempt_failed"
     brief: Brief
     params: dict[str, Any]
     engine: Name
     fallbacks: tuple[Name, ...]
-    attempt: int = Field(ge=1)
+    attempt: Ordinal
     error: TaskError
-    cost_nanousd: int = Field(default=0, ge=0)
+    cost_nanousd: Count = 0
     cost_estimated: bool = False
 
     @property
@@ -113,15 +118,15 @@ class AttemptFailed(_TaskEvent):
         return self.brief.priority.value
 
 
-class Ended(_TaskEvent):
+class Ended(_TaskEvent, tag="ended"):
     """The one terminal event; it carries the whole answer."""
 
-    event: Literal["ended"] = "ended"
+    event: ClassVar[Literal["ended"]] = "ended"
     outcome: Outcome
     intent: Name
     engine: Engine
     engine_name: Name | None = None
-    result: dict[str, Any] = Field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
     usage: Usage
     error: TaskError | None = None
 
@@ -131,8 +136,7 @@ class Ended(_TaskEvent):
         return self.outcome.value
 
 
-TaskEvent: TypeAlias = Annotated[Accepted | Routed | Started | AttemptFailed | Ended, Field(discriminator="event")]
-task_event_adapter: TypeAdapter[TaskEvent] = TypeAdapter(TaskEvent)
+TaskEvent: TypeAlias = Accepted | Routed | Started | AttemptFailed | Ended
 
 
 class Identity(TypedDict):
@@ -156,24 +160,50 @@ def following(event: TaskEvent, event_id: EventId, at_ms: int) -> Identity:
     )
 
 
-class AuditEvent(Message):
+class AuditEvent(Message, tag_field="event", tag="audit"):
     """Something a tenant's auditor must be able to read later: `aion.audit.<tenant>.<kind>`."""
 
-    event: Literal["audit"] = "audit"
+    event: ClassVar[Literal["audit"]] = "audit"
     event_id: EventId
-    tenant_id: TenantId = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    tenant_id: Annotated[TenantId, OfToken]
     kind: Name
-    at_ms: int = Field(ge=0)
+    at_ms: Count
     actor: str
     subject: str
-    detail: dict[str, str] = Field(default_factory=dict)
+    detail: dict[str, str] = field(default_factory=dict)
     traceparent: str | None = None
 
 
-LogEvent: TypeAlias = Annotated[
-    Accepted | Routed | Started | AttemptFailed | Ended | AuditEvent, Field(discriminator="event")
-]
-log_event_adapter: TypeAdapter[LogEvent] = TypeAdapter(LogEvent)
+LogEvent: TypeAlias = TaskEvent | AuditEvent
+
+
+class Head(Struct, frozen=True):
+    """What every entry of the log must say of itself, whatever else is in it."""
+
+    event: str
+    event_id: str
+    traceparent: str | None = None
+
+
+_heads = Decoder(Head)
+_task_events: Decoder[TaskEvent] = Decoder(TaskEvent)
+_log_events: Decoder[LogEvent] = Decoder(LogEvent)
+
+
+def read_head(data: bytes) -> Head:
+    """The head of the event in `data`, without a look at the rest. Raises `schemas.message.Unreadable`."""
+    return read(_heads, data)
+
+
+def read_task_event(data: bytes) -> TaskEvent:
+    """The event of a task in `data`. Raises `schemas.message.Unreadable`."""
+    return read(_task_events, data)
+
+
+def read_event(data: bytes) -> LogEvent:
+    """The event in `data`, whatever the log may hold. Raises `schemas.message.Unreadable`."""
+    return read(_log_events, data)
+
 
 _STATUS = {
     Outcome.COMPLETED: Status.OK,

@@ -5,31 +5,34 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter
+import msgspec
+from pydantic import BaseModel
 
 from schemas.events import LogEvent
+from schemas.message import Message
 from schemas.package import AgentPackage
 from schemas.registry import ApiKeyRecord, EngineAdvert, ModuleRecord, ProjectionPosition
 from schemas.result import TaskResult
 from schemas.task import TaskRequest
 
-_MODELS: tuple[type[BaseModel], ...] = (
-    TaskRequest,
-    TaskResult,
-    EngineAdvert,
-    ModuleRecord,
-    ApiKeyRecord,
-    ProjectionPosition,
-    AgentPackage,
-)
+_FORMS: tuple[type[BaseModel], ...] = (TaskRequest, AgentPackage)
+_MESSAGES: tuple[type[Message], ...] = (TaskResult, EngineAdvert, ModuleRecord, ApiKeyRecord, ProjectionPosition)
 _FOLDER = Path(__file__).parent / "json"
 
 
 def documents() -> dict[str, str]:
     """File name to JSON Schema text (2020-12), sorted keys, so that a diff shows only what changed."""
-    schemas: dict[str, dict[str, Any]] = {m.__name__: m.model_json_schema() for m in _MODELS}
-    schemas["LogEvent"] = TypeAdapter(LogEvent).json_schema()
+    schemas: dict[str, dict[str, Any]] = {form.__name__: form.model_json_schema() for form in _FORMS}
+    schemas |= {message.__name__: _schema(message.__name__, message) for message in _MESSAGES}
+    schemas["LogEvent"] = _schema("LogEvent", LogEvent)
     return {f"{name}.json": json.dumps(body, indent=2, sort_keys=True) + "\n" for name, body in schemas.items()}
+
+
+def _schema(name: str, kind: Any) -> dict[str, Any]:
+    """Of a message or a union of them, its own definition at the top."""
+    (top,), definitions = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    top = definitions.pop(name, top)
+    return {"title": name, **top} | ({"$defs": definitions} if definitions else {})
 
 
 def drift(folder: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """What a look at one part of an installation found: the words of `aionctl doctor`."""
 
-from schemas.task import Message
+from schemas.message import Message
 
 
 class Finding(Message):

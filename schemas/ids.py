@@ -5,6 +5,7 @@ import os
 import re
 from typing import Annotated, NewType
 
+from msgspec import Meta
 from pydantic import AfterValidator, StringConstraints
 
 from schemas.errors import InvalidRequest
@@ -35,8 +36,12 @@ def _checked(value: str) -> str:
     return value
 
 
-Token = Annotated[str, AfterValidator(_checked)]
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+# Python's `$` also matches before a last newline; pydantic's engine has no lookahead and needs none.
+_WHOLE = "(?!\\n)"
+OfToken = Meta(pattern=TOKEN_PATTERN + _WHOLE)
+Token = Annotated[str, AfterValidator(_checked), OfToken]
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Meta(pattern=NAME_PATTERN + _WHOLE)]
+"""Both hold in messages (msgspec) and in what people write (pydantic)."""
 
 
 def uuid7(unix_ms: int, random_bytes: bytes | None = None) -> str:

@@ -1,10 +1,12 @@
 """What the ledger answers."""
 
-from pydantic import Field
+from typing import Annotated
+
+from msgspec import Meta
 
 from schemas.ids import TaskId, TenantId, Token
+from schemas.message import Message
 from schemas.result import Status, TaskResult
-from schemas.task import Message
 
 
 class LedgerGet(Message):
@@ -20,7 +22,7 @@ class LedgerTask(Message):
     tenant_id: TenantId
     task_id: TaskId
     intent: str
-    state: str = Field(description="The newest event: accepted, routed, started, attempt_failed or ended.")
+    state: Annotated[str, Meta(description="The newest event: accepted, routed, started, attempt_failed or ended.")]
     status: Status | None = None
     accepted_at_ms: int
     ended_at_ms: int | None = None
@@ -32,7 +34,7 @@ class LedgerList(Message):
     """Ask for a tenant's tasks, newest first; `before` is the `next` of the page before."""
 
     tenant_id: Token
-    limit: int = Field(default=50, ge=1, le=500)
+    limit: Annotated[int, Meta(ge=1, le=500)] = 50
     before: str | None = None
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, StringConstraints
 
 from schemas.ids import Name
-from schemas.task import Message
+from schemas.task import Form
 
 Abi = Literal["stdio", "reactor", "component"]
 """How JSON gets in and out of a module.
@@ -26,7 +26,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """`sha256:` and the lower-case hex digest of the bytes named beside it."""
 
 
-class PackageMetadata(Message):
+class PackageMetadata(Form):
     """Who the package is."""
 
     name: Name
@@ -34,7 +34,7 @@ class PackageMetadata(Message):
     description: str = Field(default="", max_length=1024)
 
 
-class PackageEntry(Message):
+class PackageEntry(Form):
     """The one module of the package."""
 
     module: FileName
@@ -42,7 +42,7 @@ class PackageEntry(Message):
     abi: Abi
 
 
-class PackageLimits(Message):
+class PackageLimits(Form):
     """What one request may use; a fresh instance is held to it, whatever the package's other requests do."""
 
     memory_mib: int = Field(default=64, ge=1, le=1024)
@@ -51,7 +51,7 @@ class PackageLimits(Message):
     output_kib: int = Field(default=256, ge=1, le=16_384)
 
 
-class PackageSpec(Message):
+class PackageSpec(Form):
     """What the package answers and how."""
 
     intents: tuple[Name, ...] = Field(min_length=1, max_length=32)
@@ -62,7 +62,7 @@ class PackageSpec(Message):
     limits: PackageLimits = Field(default_factory=PackageLimits)
 
 
-class AgentPackage(Message):
+class AgentPackage(Form):
     """A parsed `package.yaml`."""
 
     model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)

@@ -1,11 +1,11 @@
 """What actors tell one another in KV buckets: engines alive, modules admitted, keys issued, positions reached."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from msgspec import Meta, field
 
 from schemas.ids import Name, Token
-from schemas.task import Message
+from schemas.message import Message
 
 
 class EngineAdvert(Message):
@@ -17,8 +17,8 @@ class EngineAdvert(Message):
     intents: tuple[Name, ...]
     models: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
-    slots: int = Field(ge=1)
-    free_slots: int = Field(ge=0)
+    slots: Annotated[int, Meta(ge=1)]
+    free_slots: Annotated[int, Meta(ge=0)]
     draining: bool = False
 
 
@@ -27,11 +27,11 @@ class ModuleRecord(Message):
 
     name: Name
     version: str
-    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    digest: Annotated[str, Meta(pattern=r"^sha256:[0-9a-f]{64}$")]
     intents: tuple[Name, ...]
     description: str = ""
-    input_schema: dict[str, Any] = Field(default_factory=dict)
-    output_schema: dict[str, Any] = Field(default_factory=dict)
+    input_schema: dict[str, Any] = field(default_factory=dict)
+    output_schema: dict[str, Any] = field(default_factory=dict)
 
 
 class ApiKeyRecord(Message):
@@ -39,7 +39,7 @@ class ApiKeyRecord(Message):
 
     key_id: Token
     tenant_id: Token
-    secret_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    secret_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
     created_at_ms: int
     expires_at_ms: int | None = None
     revoked: bool = False
@@ -50,7 +50,7 @@ class ProjectionPosition(Message):
     """How far a projection got (`POSITIONS`, key `<projection>`): a hint for the sweeper, never the truth."""
 
     projection: Name
-    sequence: int = Field(ge=0)
-    head: int = Field(ge=0)
-    lag_s: float = Field(ge=0)
+    sequence: Annotated[int, Meta(ge=0)]
+    head: Annotated[int, Meta(ge=0)]
+    lag_s: Annotated[float, Meta(ge=0)]
     at_ms: int

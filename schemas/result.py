@@ -1,13 +1,15 @@
 """What a client gets back: one canonical result per task."""
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field
+from msgspec import Meta, field
 
 from schemas.ids import TaskId
+from schemas.message import Message
 from schemas.money import to_usd
-from schemas.task import Message
+
+Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
 
 class Status(StrEnum):
@@ -30,17 +32,17 @@ class Engine(Message):
 class Usage(Message):
     """What the task used. Money is nano-USD inside and becomes `cost_usd` only in `TaskResult`."""
 
-    latency_ms: int = Field(ge=0)
-    tokens: int = Field(default=0, ge=0)
-    cost_nanousd: int = Field(default=0, ge=0)
+    latency_ms: Count
+    tokens: Count = 0
+    cost_nanousd: Count = 0
 
 
 class UsageReport(Message):
     """`Usage` as clients read it: dollars."""
 
-    latency_ms: int = Field(ge=0)
-    tokens: int = Field(ge=0)
-    cost_usd: float = Field(ge=0)
+    latency_ms: Count
+    tokens: Count
+    cost_usd: Annotated[float, Meta(ge=0)]
 
 
 class TaskError(Message):
@@ -59,7 +61,7 @@ class TaskResult(Message):
     intent: str
     status: Status
     engine: Engine
-    result: dict[str, Any] = Field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
     usage: UsageReport
     error: TaskError | None = None
 

@@ -25,13 +25,13 @@ class Privacy(StrEnum):
     HYBRID = "hybrid"
 
 
-class Message(BaseModel):
-    """A frozen wire message: unknown fields are errors, so a typo is never silently dropped."""
+class Form(BaseModel):
+    """What people fill in: frozen once read, every fault named at once, unknown fields among them."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Sla(Message):
+class Sla(Form):
     """What the caller is ready to pay and wait, and where the data may go."""
 
     budget_usd: Decimal | None = Field(default=None, ge=0, le=1_000_000, description="Ceiling of the cost, USD.")
@@ -42,7 +42,7 @@ class Sla(Message):
     )
 
 
-class TaskRequest(Message):
+class TaskRequest(Form):
     """One task as the client hands it in; the tenant always comes from the credential, never from here."""
 
     schema_version: Literal["1.0"] = "1.0"

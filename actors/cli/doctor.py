@@ -21,6 +21,7 @@ from bus import BusSettings
 from bus.waiting import timeout
 from schemas.errors import AionError
 from schemas.finding import Finding
+from schemas.message import plain
 
 GROUP: Final = "aion.checks"
 TIMEOUT_S: Final = 15.0
@@ -32,7 +33,7 @@ Examine: TypeAlias = Callable[[Any], Awaitable[Sequence[Finding]]]
 def doctor(*, as_json: Json = False) -> int:
     """Check Python, Java, settings, every server and its contents, and the API key; each failure names its fix."""
     findings = [_python(), _java(), *_installation(), _key()]
-    emit([finding.model_dump() for finding in findings], as_json=as_json, text="\n".join(map(_line, findings)))
+    emit([plain(finding) for finding in findings], as_json=as_json, text="\n".join(map(_line, findings)))
     return Exit.OK if all(finding.ok for finding in findings) else Exit.FAILURE
 
 

@@ -21,6 +21,7 @@ from schemas import keys
 from schemas.errors import AionError, Unauthenticated
 from schemas.events import AuditEvent
 from schemas.ids import TaskId, TenantId
+from schemas.message import decode
 from schemas.registry import ApiKeyRecord
 
 TENANT = TenantId("demo")
@@ -115,7 +116,7 @@ async def _is_good(bus: Bus, text: str) -> bool:
     try:
         parsed = keys.parse(text)
         stored = await bus.kv.get(KEYS, keys.record_key(parsed.key_id))
-        record = None if stored is None else ApiKeyRecord.model_validate_json(stored.value)
+        record = None if stored is None else decode(stored.value, ApiKeyRecord)
         keys.verify(parsed, record, time.time_ns() // 1_000_000)
     except Unauthenticated:
         return False

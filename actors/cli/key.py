@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from actors.cli.exits import Exit
 from actors.cli.options import Json
@@ -13,6 +14,7 @@ from bus.subjects import KEYS
 from schemas import keys
 from schemas.errors import InvalidRequest, NotFound
 from schemas.ids import TenantId
+from schemas.message import changed, decode, encode, plain
 from schemas.registry import ApiKeyRecord
 
 _DAY_MS = 86_400_000
@@ -39,7 +41,7 @@ def create(*, tenant: str, note: str = "", expires_days: float | None = None, as
         return await issue_key(bus, TenantId(tenant), note=note, expires_at_ms=expires_ms)
 
     text, record = visit(issue)
-    data = {"key": text, **record.model_dump(mode="json", exclude={"secret_sha256"})}
+    data = {"key": text, **_shown(record)}
     emit(data, as_json=as_json, text=text)
     talk("Keep it now: only its hash is stored.")
     return Exit.OK
@@ -48,7 +50,7 @@ def create(*, tenant: str, note: str = "", expires_days: float | None = None, as
 def ls(*, as_json: Json = False) -> int:
     """List the API keys, without their secrets."""
     records = sorted(visit(_read_all), key=lambda record: record.created_at_ms)
-    rows = [record.model_dump(mode="json", exclude={"secret_sha256"}) for record in records]
+    rows = [_shown(record) for record in records]
     text = table(COLUMNS, [row | _dates(record) for row, record in zip(rows, records, strict=True)])
     emit(rows, as_json=as_json, text=text)
     return Exit.OK
@@ -67,8 +69,8 @@ def revoke(key_id: str, /, *, as_json: Json = False) -> int:
         stored = await bus.kv.get(KEYS, keys.record_key(key_id))
         if stored is None:
             raise NotFound(f"there is no API key {key_id}: aionctl key ls shows all")
-        record = ApiKeyRecord.model_validate_json(stored.value).model_copy(update={"revoked": True})
-        await bus.kv.put(KEYS, keys.record_key(key_id), record.model_dump_json().encode())
+        record = changed(decode(stored.value, ApiKeyRecord), revoked=True)
+        await bus.kv.put(KEYS, keys.record_key(key_id), encode(record))
 
     visit(work)
     emit({"key_id": key_id, "revoked": True}, as_json=as_json, text=f"{key_id} revoked")
@@ -82,13 +84,13 @@ async def issue_key(
     text, record = keys.mint(
         tenant_id, _now_ms(), secrets.token_bytes(keys.RANDOM_BYTES), note=note, expires_at_ms=expires_at_ms
     )
-    await bus.kv.create(KEYS, keys.record_key(record.key_id), record.model_dump_json().encode())
+    await bus.kv.create(KEYS, keys.record_key(record.key_id), encode(record))
     return text, record
 
 
 async def _read_all(bus: Bus) -> Sequence[ApiKeyRecord]:
     async with bus.kv.view(KEYS) as view:
-        return [ApiKeyRecord.model_validate_json(value) for name, value in view.items() if name.startswith("apikey.")]
+        return [decode(value, ApiKeyRecord) for name, value in view.items() if name.startswith("apikey.")]
 
 
 def _dates(record: ApiKeyRecord) -> dict[str, object]:
@@ -107,3 +109,8 @@ def _date(at_ms: int) -> str:
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _shown(record: ApiKeyRecord) -> dict[str, Any]:
+    """All but the digest of the secret."""
+    return {name: value for name, value in plain(record).items() if name != "secret_sha256"}

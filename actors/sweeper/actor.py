@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import ClassVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from actors.runtime import Actor, Context
 from actors.sweeper.open_tasks import OpenTask, OpenTasks
@@ -15,6 +15,7 @@ from bus.port import Entry, Reader
 from bus.subjects import POSITIONS
 from schemas.errors import AionError, DeadlineExceeded, Unavailable, WrongSequence
 from schemas.events import AuditEvent, Ended, Outcome
+from schemas.message import Unreadable, decode
 from schemas.registry import ProjectionPosition
 from schemas.result import TaskError, Usage
 
@@ -75,7 +76,7 @@ class Sweeper(Actor):
         self._log_last = entry.sequence
         try:
             event = entry.event()
-        except ValidationError:
+        except Unreadable:
             self.context.log.error("event_unreadable", sequence=entry.sequence, subject=entry.subject)
             return
         if not isinstance(event, AuditEvent):
@@ -137,7 +138,7 @@ class Sweeper(Actor):
         known: dict[str, ProjectionPosition] = {}
         for name, data in self._positions.items():
             try:
-                known[name] = ProjectionPosition.model_validate_json(data)
-            except ValidationError:
+                known[name] = decode(data, ProjectionPosition)
+            except Unreadable:
                 self.context.log.warning("position_unreadable", projection=name)
         return known

@@ -9,15 +9,13 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
-
-from pydantic import ValidationError
-from pydantic_core import from_json
+from typing import Final, NamedTuple
 
 from bridges.kafka import topics
 from bridges.position import event_id_of
 from bus.port import Entry
-from schemas.events import Ended, task_event_adapter
+from schemas.events import Ended, Head, read_head, read_task_event
+from schemas.message import Unreadable
 
 Headers = list[tuple[str, bytes]]
 
@@ -50,8 +48,8 @@ class Encoder:
         """The records of one entry; what cannot be encoded becomes one dead letter that says why."""
         try:
             records = list(self._records(entry))
-        except (ValueError, KeyError, TypeError) as error:
-            reason = "schema" if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
+        except (ValueError, Unreadable) as error:
+            reason = "schema" if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
             yield self._dead(entry, reason)
             return
         yield from records
@@ -59,20 +57,20 @@ class Encoder:
     def _records(self, entry: Entry) -> Iterator[Record]:
         if len(entry.data) + _HEADERS_BYTES > self._record_bytes:
             raise ValueError(f"{len(entry.data)} bytes is over record_bytes {self._record_bytes}")
-        body: dict[str, Any] = from_json(entry.data)
+        head = read_head(entry.data)
         match entry.subject.split("."):
-            case ["aion", "task", event, _, tenant, task] if event in _TASK_EVENTS and body["event"] == event:
-                yield self._record(entry, body, topics.EVENTS, task, f"io.aion.task.{event}.v1", f"{tenant}/{task}")
+            case ["aion", "task", event, _, tenant, task] if event in _TASK_EVENTS and head.event == event:
+                yield self._record(entry, head, topics.EVENTS, task, f"io.aion.task.{event}.v1", f"{tenant}/{task}")
                 if event == "ended":
                     yield self._usage(entry)
-            case ["aion", "audit", tenant, kind] if body["event"] == "audit":
-                yield self._record(entry, body, topics.AUDIT, tenant, f"io.aion.audit.{kind}.v1", tenant)
+            case ["aion", "audit", tenant, kind] if head.event == "audit":
+                yield self._record(entry, head, topics.AUDIT, tenant, f"io.aion.audit.{kind}.v1", tenant)
             case _:
                 raise ValueError(f"subject {entry.subject} does not fit the event")
 
     def _usage(self, entry: Entry) -> Record:
         """What was billed: integers of nano-USD, one record per task."""
-        ended = task_event_adapter.validate_json(entry.data)
+        ended = read_task_event(entry.data)
         if not isinstance(ended, Ended):
             raise ValueError("the event is not ended")
         value = {
@@ -88,17 +86,17 @@ class Encoder:
             "ended_at_ms": ended.at_ms,
             "event_id": ended.event_id,
         }
-        body = {"event_id": f"{ended.event_id}-usage", "traceparent": ended.traceparent}
+        head = Head("usage", f"{ended.event_id}-usage", ended.traceparent)
         subject = f"{ended.tenant_id}/{ended.task_id}"
-        record = self._record(entry, body, topics.USAGE, ended.task_id, "io.aion.usage.recorded.v1", subject)
+        record = self._record(entry, head, topics.USAGE, ended.task_id, "io.aion.usage.recorded.v1", subject)
         return record._replace(value=json.dumps(value, separators=(",", ":")).encode())
 
-    def _record(self, entry: Entry, body: dict[str, Any], topic: str, key: str, kind: str, subject: str) -> Record:
-        headers = [_SPEC, ("ce_id", _text(body["event_id"])), self._source, ("ce_type", kind.encode())]
+    def _record(self, entry: Entry, head: Head, topic: str, key: str, kind: str, subject: str) -> Record:
+        headers = [_SPEC, ("ce_id", _text(head.event_id)), self._source, ("ce_type", kind.encode())]
         headers += [("ce_subject", subject.encode()), ("ce_time", _time(entry.at_ns)), _JSON]
         headers += [self._stream, ("aion_seq", str(entry.sequence).encode())]
-        if traceparent := body.get("traceparent"):
-            headers.append(("traceparent", _text(traceparent)))
+        if head.traceparent:
+            headers.append(("traceparent", _text(head.traceparent)))
         return Record(topic, key.encode(), entry.data, entry.at_ns // 1_000_000, headers)
 
     def _dead(self, entry: Entry, reason: str) -> Record:
@@ -121,8 +119,8 @@ class Encoder:
         return Record(topics.DEAD_LETTERS, key, entry.data[:_DEAD_BYTES], entry.at_ns // 1_000_000, headers)
 
 
-def _text(value: object) -> bytes:
-    if not isinstance(value, str) or not value or len(value) > 256:
+def _text(value: str) -> bytes:
+    if not value or len(value) > 256:
         raise ValueError("event_id and traceparent are texts of 1 to 256 characters")
     return value.encode()
 

@@ -12,6 +12,7 @@ from bridges.ledger.settings import LedgerSettings
 from bus.port import Call
 from schemas.errors import InvalidRequest, NotFound, Unavailable
 from schemas.ledger import LedgerGet, LedgerList, LedgerPage, LedgerTask
+from schemas.message import decode
 from schemas.result import Status, TaskResult
 
 T = TypeVar("T")
@@ -79,5 +80,5 @@ def _task(row: asyncpg.Record) -> LedgerTask:
         accepted_at_ms=row["accepted_at_ms"],
         ended_at_ms=row["ended_at_ms"],
         cost_nanousd=row["cost_nanousd"],
-        result=TaskResult.model_validate_json(row["result"]) if row["result"] else None,
+        result=decode(row["result"], TaskResult) if row["result"] else None,
     )

@@ -3,14 +3,16 @@
 Plain folding, no I/O. The order of the log decides; a later event only ever adds to its task's row.
 """
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import assert_never
-
-from pydantic import ValidationError
+from typing import Final, assert_never
 
 from bus.port import Entry
 from schemas.events import Accepted, AttemptFailed, AuditEvent, Ended, Routed, Started, TaskEvent, canonical_result
+from schemas.message import Unreadable, encode
+
+_REASON_CHARS: Final = 400
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Unreadable:
+class DeadEntry:
     """An entry that is not one of our events, kept whole."""
 
     sequence: int
@@ -85,7 +87,7 @@ class Folded:
     tasks: dict[tuple[str, str], TaskRow] = field(default_factory=dict)
     usage: list[UsageRow] = field(default_factory=list)
     audit: list[AuditRow] = field(default_factory=list)
-    unreadable: list[Unreadable] = field(default_factory=list)
+    unreadable: list[DeadEntry] = field(default_factory=list)
 
 
 def fold(entries: Iterable[Entry]) -> Folded:
@@ -94,9 +96,9 @@ def fold(entries: Iterable[Entry]) -> Folded:
     for entry in entries:
         try:
             event = entry.event()
-        except ValidationError as error:
-            reason = f"{error.error_count()} errors, the first: {error.errors(include_input=False)[0]['type']}"
-            folded.unreadable.append(Unreadable(entry.sequence, _storable(entry.subject), reason, entry.data))
+        except Unreadable as error:
+            reason = _storable(str(error))[:_REASON_CHARS]
+            folded.unreadable.append(DeadEntry(entry.sequence, _storable(entry.subject), reason, entry.data))
             continue
         if isinstance(event, AuditEvent):
             folded.audit.append(_audit(entry, event))
@@ -147,7 +149,7 @@ def _end(row: TaskRow, event: Ended) -> None:
     row.status = result.status.value
     row.ended_at_ms = event.at_ms
     row.cost_nanousd = event.usage.cost_nanousd
-    row.result = result.model_dump_json()
+    row.result = encode(result).decode()
 
 
 def _usage(entry: Entry, event: Ended) -> UsageRow:
@@ -168,7 +170,6 @@ def _usage(entry: Entry, event: Ended) -> UsageRow:
 
 
 def _audit(entry: Entry, event: AuditEvent) -> AuditRow:
-    detail = AuditEvent.__pydantic_serializer__.to_json(event, include={"detail"}).decode()
     return AuditRow(
         tenant_id=event.tenant_id,
         event_id=_storable(event.event_id),
@@ -176,7 +177,7 @@ def _audit(entry: Entry, event: AuditEvent) -> AuditRow:
         at_ms=event.at_ms,
         actor=_storable(event.actor),
         subject=_storable(event.subject),
-        detail=detail[len('{"detail":') : -1],
+        detail=json.dumps(event.detail, separators=(",", ":"), ensure_ascii=False),
         sequence=entry.sequence,
     )
 

@@ -8,7 +8,7 @@ import asyncpg
 
 from bridges.ledger import statements
 from bridges.ledger.connect import writing_connection
-from bridges.ledger.fold import AuditRow, Folded, TaskRow, Unreadable, UsageRow, fold
+from bridges.ledger.fold import AuditRow, DeadEntry, Folded, TaskRow, UsageRow, fold
 from bridges.ledger.migrate import migrate, migrations
 from bridges.ledger.settings import LedgerSettings
 from bridges.position import Batch, Position
@@ -63,7 +63,7 @@ def _rows(folded: Folded) -> Sequence[tuple[str, type[Any], Sequence[Any]]]:
         (statements.UPSERT_TASKS, TaskRow, tasks),
         (statements.INSERT_USAGE, UsageRow, folded.usage),
         (statements.INSERT_AUDIT, AuditRow, folded.audit),
-        (statements.INSERT_UNREADABLE, Unreadable, folded.unreadable),
+        (statements.INSERT_UNREADABLE, DeadEntry, folded.unreadable),
     )
 
 

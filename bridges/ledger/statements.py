@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, Final
 
-from bridges.ledger.fold import AuditRow, TaskRow, Unreadable, UsageRow
+from bridges.ledger.fold import AuditRow, DeadEntry, TaskRow, UsageRow
 
 _TYPES: Final = {"int": "bigint", "int | None": "bigint", "bytes": "bytea"}
 
@@ -51,7 +51,7 @@ WHERE excluded.first_sequence > tasks.last_sequence""",
 
 INSERT_USAGE: Final = _insert("usage_billing", UsageRow, "ON CONFLICT DO NOTHING")
 INSERT_AUDIT: Final = _insert("audit_activity", AuditRow, "ON CONFLICT DO NOTHING")
-INSERT_UNREADABLE: Final = _insert("unreadable", Unreadable, "ON CONFLICT DO NOTHING")
+INSERT_UNREADABLE: Final = _insert("unreadable", DeadEntry, "ON CONFLICT DO NOTHING")
 
 READ_POSITION: Final = "SELECT sequence, created, event_id FROM projection_position WHERE projection = $1"
 

@@ -9,6 +9,7 @@ from bus.subjects import of_event
 from schemas.errors import LogFull, PayloadTooLarge, WrongSequence
 from schemas.events import LogEvent, TaskEvent
 from schemas.ids import TaskId, TenantId
+from schemas.message import encode
 
 _ENTRY_OVERHEAD_BYTES = 48
 """About what a stored message costs beside its subject and bytes."""
@@ -95,7 +96,7 @@ class LogStore:
             self._start = 0
 
     def _store(self, event: LogEvent, subject: str) -> int:
-        data = event.model_dump_json().encode()
+        data = encode(event)
         size_bytes = _size_bytes(subject, data)
         if size_bytes > self._max_payload_bytes:
             raise PayloadTooLarge(f"{event.event} is {size_bytes} bytes, over the bus's {self._max_payload_bytes}")

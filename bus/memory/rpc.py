@@ -13,6 +13,7 @@ from bus.port import DEFAULT_TIMEOUT_S, Answer, Call, Question, Rep, Req, Servic
 from bus.subjects import question as subject_of
 from bus.waiting import timeout
 from schemas.errors import BusDisconnected, DeadlineExceeded, NoResponders
+from schemas.message import decode, encode
 
 
 class MemoryRpc:
@@ -43,8 +44,8 @@ class MemoryRpc:
             raise NoResponders(f"nobody answers {subject}: start the {question.actor} actor")
         reply: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         sent = Call(deadline_ms, call.traceparent if call else None)
-        endpoint.offer(Request(request.model_dump_json().encode(), sent, reply))
-        return question.reply.model_validate_json(await self._reply(subject, reply, (deadline_ms - now_ms) / 1000))
+        endpoint.offer(Request(encode(request), sent, reply))
+        return decode(await self._reply(subject, reply, (deadline_ms - now_ms) / 1000), question.reply)
 
     @asynccontextmanager
     async def serve(self, service: Service, answers: Sequence[Answer[Any, Any]] = ()) -> AsyncIterator[None]:

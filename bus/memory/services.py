@@ -12,6 +12,7 @@ from bus.port import Answer, Call, Service
 from bus.subjects import question
 from bus.waiting import timeout
 from schemas.errors import AionError, DeadlineExceeded, TooManyRequests
+from schemas.message import decode, encode
 
 
 @dataclass(slots=True)
@@ -81,7 +82,7 @@ class Endpoint:
             return
         try:
             async with timeout(left_s) as limit:
-                asked = self._answer.question.request.model_validate_json(request.data)
+                asked = decode(request.data, self._answer.question.request)
                 reply = await self._answer.handler(asked, request.call)
         except AionError as error:
             request.fail(error)
@@ -89,7 +90,7 @@ class Endpoint:
             request.fail(late if limit.expired() else AionError(f"{self.subject} failed: {type(error).__name__}"))
         else:
             if not request.reply.done():
-                request.reply.set_result(reply.model_dump_json().encode())
+                request.reply.set_result(encode(reply))
 
 
 @dataclass(slots=True)

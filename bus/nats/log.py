@@ -18,6 +18,7 @@ from bus.waiting import timeout, wait_at_most
 from schemas.errors import Unavailable, WrongSequence
 from schemas.events import AuditEvent, TaskEvent
 from schemas.ids import TaskId, TenantId
+from schemas.message import encode
 
 _MAX_EVENTS = 256
 _END_OF_BATCH = ("204", "404")
@@ -35,7 +36,7 @@ class NatsLog:
     async def append(self, event: TaskEvent, *, after: int, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
         """See `bus.port.Log.append`."""
         guard = of_task(event.tenant_id, event.task_id)
-        data = event.model_dump_json().encode()
+        data = encode(event)
         try:
             return await self._appender.append(of_event(event), data, guard=guard, after=after, timeout_s=timeout_s)
         except WrongSequence:
@@ -54,7 +55,7 @@ class NatsLog:
 
     async def audit(self, event: AuditEvent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
         """See `bus.port.Log.audit`."""
-        data = event.model_dump_json().encode()
+        data = encode(event)
         return await self._appender.append(of_event(event), data, guard=None, after=0, timeout_s=timeout_s)
 
     async def last(self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Entry | None:

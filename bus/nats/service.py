@@ -18,6 +18,7 @@ from bus.port import Answer, Service, ServiceSeen
 from bus.subjects import question as question_subject
 from bus.waiting import timeout
 from schemas.errors import AionError, DeadlineExceeded, TooManyRequests
+from schemas.message import encode
 
 _CLOSE_S = 20.0
 
@@ -161,8 +162,7 @@ class _Endpoint:
                 reply = await self._answer.handler(request, call)
         except TimeoutError as error:
             raise DeadlineExceeded(f"{self.subject}: the deadline passed while working") from error
-        text: str = reply.model_dump_json()
-        return text.encode()
+        return encode(reply)
 
     async def _refuse(self, message: Message, error: AionError) -> None:
         self._figures.errors += 1

@@ -18,6 +18,7 @@ from executors.wasm.settings import WasmSettings
 from executors.wasm.store import InstalledPackage
 from schemas.errors import AionError, InputInvalid, LogFull, NotFound, WrongSequence
 from schemas.events import AttemptFailed, Ended, Outcome, Routed, following
+from schemas.message import encode
 from schemas.registry import EngineAdvert, ModuleRecord
 from schemas.result import TaskError, Usage
 from schemas.task import Priority
@@ -53,7 +54,7 @@ class WasmExecutor(Actor):
             for refused in self._sandbox.refused:
                 self.context.log.error("package_refused", package=refused.folder, error=str(refused.error))
             for package in self._sandbox.packages.values():
-                await bus.kv.put(MODULES, package.name, _record(package).model_dump_json().encode())
+                await bus.kv.put(MODULES, package.name, encode(_record(package)))
             await self._advertise()
             try:
                 yield
@@ -199,9 +200,7 @@ class WasmExecutor(Actor):
             free_slots=max(0, slots - len(self._running)),
             draining=self.context.draining.is_set(),
         )
-        await self.context.bus.kv.put(
-            ENGINES, self._key, advert.model_dump_json().encode(), ttl_s=self.settings.advert_ttl_s
-        )
+        await self.context.bus.kv.put(ENGINES, self._key, encode(advert), ttl_s=self.settings.advert_ttl_s)
 
     async def _withdraw(self) -> None:
         try:

@@ -1,11 +1,12 @@
 """A package's promises about its params and its result, compiled once."""
 
 import json
-from typing import Any, NoReturn
+from typing import Any
 
 import jsonschema_rs
 
 from schemas.errors import InputInvalid, OutputInvalid, PackageInvalid
+from schemas.message import Unreadable, decode
 from schemas.package import AgentPackage
 
 MASK = "the value"
@@ -33,23 +34,18 @@ class Contract:
     def decode_result(self, output: bytes) -> dict[str, Any]:
         """The module's output as an object; `OutputInvalid` when it is no JSON object or breaks the output schema."""
         try:
-            result = _DECODER.decode(output.decode())
+            result = decode(output, Any)
             if not isinstance(result, dict):
                 raise OutputInvalid(f"{self._name} answered with a JSON {type(result).__name__}, not an object")
             problem = _first_problem(self._output, result)
-        except (ValueError, RecursionError) as error:
+        except (ValueError, Unreadable, RecursionError) as error:
             raise OutputInvalid(f"{self._name} answered with {len(output)} bytes that are no JSON") from error
         if problem:
             raise OutputInvalid(f"result of {self._name}: {problem}")
         return result
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def _compiled(schema: dict[str, Any], field: str) -> jsonschema_rs.Validator:

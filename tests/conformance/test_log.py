@@ -7,6 +7,7 @@ import pytest
 
 from schemas.errors import InvalidRequest, LogFull, PayloadTooLarge, WrongSequence
 from schemas.ids import TaskId, TenantId
+from schemas.message import changed
 
 
 async def test_sequences_strictly_increase_over_all_tasks(ground: Any, given: Any) -> None:
@@ -166,7 +167,7 @@ async def test_last_and_events_of_an_unknown_task_are_empty(ground: Any, given: 
 async def test_a_task_of_another_tenant_is_another_task(ground: Any, given: Any) -> None:
     task_id = given.task_id()
     event = given.accepted(task_id)
-    theirs = event.model_copy(update={"tenant_id": "globex", "event_id": given.event_id()})
+    theirs = changed(event, tenant_id="globex", event_id=given.event_id())
     async with ground.bus() as bus:
         mine = await bus.log.append(event, after=0)
         other = await bus.log.append(theirs, after=0)
@@ -244,7 +245,7 @@ async def test_a_full_log_refuses_and_keeps_what_it_has(ground: Any, given: Any)
             await fill()
         info = await bus.log.info()
         with pytest.raises(LogFull):
-            await bus.log.audit(given.audit().model_copy(update={"subject": "x" * 40_000}))
+            await bus.log.audit(changed(given.audit(), subject="x" * 40_000))
         assert (await bus.log.info()).first == info.first == 1
         assert (await bus.log.info()).last == info.last > 20
 

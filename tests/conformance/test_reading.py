@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from bus.port import Entry
+from schemas.message import changed
 
 
 async def test_a_reader_replays_and_then_goes_on_live(ground: Any, given: Any, collect: Any) -> None:
@@ -157,7 +158,7 @@ async def test_the_live_feed_brings_what_was_stored_as_it_was_stored(ground: Any
     seen: list[tuple[str, int, bytes]] = []
     async with ground.bus() as writer, ground.bus() as bus:
         before = await writer.log.append(given.accepted(given.task_id()), after=0)
-        await writer.log.append(given.ended(given.task_id()).model_copy(update={"task_id": "x"}), after=0)
+        await writer.log.append(changed(given.ended(given.task_id()), task_id="x"), after=0)
         async with bus.log.live("ended", lambda *message: seen.append(message)):
             first = await writer.log.append(given.accepted(task_id), after=0)
             ended = given.ended(task_id)

@@ -18,7 +18,7 @@ from schemas.errors import (
     TooManyRequests,
     Unavailable,
 )
-from schemas.task import Message
+from schemas.message import Message
 
 
 class Ask(Message):

@@ -20,8 +20,9 @@ from bus.subjects import LOG_STREAM, accepted, tokens_of_task
 from schemas.errors import BusDisconnected, PayloadTooLarge, Unavailable, WrongSequence
 from schemas.events import Accepted, Brief, Routed
 from schemas.ids import EventId, TaskId, TenantId, uuid7
+from schemas.message import Message
 from schemas.result import Engine
-from schemas.task import Message, Priority, Privacy
+from schemas.task import Priority, Privacy
 
 TENANT = TenantId("acme")
 

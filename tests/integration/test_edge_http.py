@@ -27,11 +27,12 @@ from schemas.events import (
     Outcome,
     Routed,
     canonical_result,
-    task_event_adapter,
+    read_task_event,
 )
 from schemas.ids import EventId, TaskId, TenantId, uuid7
 from schemas.keys import RANDOM_BYTES, mint, record_key
 from schemas.ledger import LedgerGet, LedgerTask
+from schemas.message import encode
 from schemas.registry import ModuleRecord
 from schemas.result import Engine, Status, Usage
 from schemas.task import Priority
@@ -65,7 +66,7 @@ class World:
 
     async def issue(self, name: str, tenant: str, **kwargs: Any) -> str:
         text, record = mint(TenantId(tenant), self.server.now_ms(), random.randbytes(RANDOM_BYTES), **kwargs)
-        await self.bus.kv.put(subjects.KEYS, record_key(record.key_id), record.model_dump_json().encode())
+        await self.bus.kv.put(subjects.KEYS, record_key(record.key_id), encode(record))
         self.keys[name] = text
         return record_key(record.key_id)
 
@@ -88,7 +89,7 @@ async def world_of(*, keep_s: float = 3600.0, **settings: Any) -> AsyncIterator[
     async with AsyncExitStack() as stack:
         bus, edge_bus = MemoryBus(server), MemoryBus(server)
         module = ModuleRecord(name="greeter", version="1.0.0", digest="sha256:" + "0" * 64, intents=("greet",))
-        await bus.kv.put(subjects.MODULES, "greeter", module.model_dump_json().encode())
+        await bus.kv.put(subjects.MODULES, "greeter", encode(module))
         context = Context(edge_bus, "edge-1", structlog.get_logger(), server.now_ms, keep_s=keep_s)
         edge = Edge(context, EdgeSettings(**({"port": 0, "drain_grace_s": 2.0, "accept_timeout_s": 1.0} | settings)))
         await stack.enter_async_context(edge.lifespan())
@@ -115,7 +116,7 @@ async def answering(world: World) -> AsyncIterator[list[Accepted]]:
         async with world.bus.queue.take(subjects.accepted(Priority.NORMAL), slots=8) as taker:
             while True:
                 delivery = await taker.get()
-                event = task_event_adapter.validate_json(delivery.entry.data)
+                event = read_task_event(delivery.entry.data)
                 assert isinstance(event, Accepted)
                 seen.append(event)
                 await world.end(event.task_id, delivery.entry.sequence)
@@ -292,7 +293,7 @@ async def test_a_wait_that_expires_is_a_202_and_the_result_is_read_later(world: 
     status, _, body = await world.call("GET", where)
     assert (status, json.loads(body)) == (200, {"task_id": task_id, "status": "RUNNING", "state": "accepted"})
     ended = await world.end(task_id, 1)
-    assert (await world.call("GET", where))[2] == canonical_result(ended).model_dump_json().encode()
+    assert (await world.call("GET", where))[2] == encode(canonical_result(ended))
     assert (await world.call("GET", where, tenant="other"))[0] == 503  # nobody serves the ledger
 
 
@@ -385,7 +386,7 @@ async def test_a_stream_replays_follows_and_resumes_without_params(world: World)
         assert response.content_type == "text/event-stream"
         entry = await world.bus.log.last(TENANT, TaskId("s"))
         assert entry is not None
-        accepted = task_event_adapter.validate_json(entry.data)
+        accepted = read_task_event(entry.data)
         assert isinstance(accepted, Accepted)
         routed = Routed(
             event_id=new_id(), tenant_id=TENANT, task_id=TaskId("s"), at_ms=2, brief=accepted.brief,
@@ -421,7 +422,7 @@ async def test_an_older_task_is_answered_by_the_ledger_and_a_strange_one_by_nobo
         )  # fmt: skip
 
     async with world.bus.rpc.serve(Service("ledger", "1.0.0", "l1"), [Answer(LEDGER_GET, get)]):
-        assert (await world.call("GET", "/v1/tasks/old"))[2] == canonical_result(ended).model_dump_json().encode()
+        assert (await world.call("GET", "/v1/tasks/old"))[2] == encode(canonical_result(ended))
         same = {"X-Request-Id": "r"}
         theirs = await world.call("GET", "/v1/tasks/old", tenant="other", headers=same)
         nobodys = await world.call("GET", "/v1/tasks/new", tenant="other", headers=same)

@@ -40,6 +40,7 @@ from schemas import keys
 from schemas.errors import NotFound
 from schemas.ids import TaskId, TenantId
 from schemas.ledger import LedgerGet, LedgerList
+from schemas.message import encode
 
 ROOT = Path(__file__).parents[2]
 TENANT = TenantId("acme")
@@ -115,7 +116,7 @@ async def running(urls: dict[str, str], packages: Path, left_out: tuple[type[Act
     try:
         async with open_bus(settings) as bus:
             key, record = keys.mint(TENANT, time.time_ns() // 1_000_000, secrets.token_bytes(keys.RANDOM_BYTES))
-            await bus.kv.put(KEYS, f"apikey.{record.key_id}", record.model_dump_json().encode())
+            await bus.kv.put(KEYS, f"apikey.{record.key_id}", encode(record))
             port = await _port(bus, running, {cls.name for cls, _ in cast.members})
             headers = {"Authorization": f"Bearer {key}"}
             async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:
@@ -155,7 +156,7 @@ async def test_one_task_from_http_to_kafka_and_postgres(urls: dict[str, str], pa
         assert told == ["accepted", "routed", "ended"]
         kept = await spine.bus.rpc.ask(LEDGER_GET, LedgerGet(tenant_id=TENANT, task_id=task_id))
         assert kept.result is not None
-        assert json.loads(kept.result.model_dump_json()) == result
+        assert json.loads(encode(kept.result).decode()) == result
         with pytest.raises(NotFound):
             await spine.bus.rpc.ask(LEDGER_GET, LedgerGet(tenant_id="someone-else", task_id=task_id))
 

@@ -18,6 +18,7 @@ from executors.wasm.build import build
 from executors.wasm.settings import WasmSettings
 from schemas.events import Accepted, Brief, Ended, Outcome, Routed
 from schemas.ids import EventId, TaskId, TenantId
+from schemas.message import decode
 from schemas.registry import EngineAdvert, ModuleRecord
 from schemas.result import Engine
 from schemas.task import Priority, Privacy
@@ -88,9 +89,9 @@ async def test_it_says_what_it_answers_and_is_gone_when_it_leaves(built_packages
         advert = await bus.kv.get(ENGINES, "wasm.one")
         module = await bus.kv.get(MODULES, "summarize_text")
     assert advert is not None
-    assert "summarize" in EngineAdvert.model_validate_json(advert.value).intents
+    assert "summarize" in decode(advert.value, EngineAdvert).intents
     assert module is not None
-    assert ModuleRecord.model_validate_json(module.value).digest.startswith("sha256:")
+    assert decode(module.value, ModuleRecord).digest.startswith("sha256:")
     assert await bus.kv.get(ENGINES, "wasm.one") is None
     assert await bus.kv.get(MODULES, "summarize_text") is not None
 

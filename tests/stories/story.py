@@ -7,6 +7,7 @@ from bus.port import Entry
 from bus.subjects import of_event
 from schemas.events import Accepted, AttemptFailed, AuditEvent, Brief, Ended, LogEvent, Outcome, Routed, Started
 from schemas.ids import EventId, TaskId, TenantId, uuid7
+from schemas.message import encode
 from schemas.result import Engine, TaskError, Usage
 from schemas.task import Priority, Privacy
 
@@ -43,12 +44,18 @@ class Story:
 
     def attempt_failed(self, task_id: str, cost_nanousd: int, tenant_id: str = "acme") -> AttemptFailed:
         error = TaskError(code="unavailable", message="away", retryable=True)
-        more = {"engine": ENGINE, "fallbacks": (), "attempt": 1, "error": error, "cost_nanousd": cost_nanousd}
+        more: dict[str, Any] = {
+            "engine": ENGINE,
+            "fallbacks": (),
+            "attempt": 1,
+            "error": error,
+            "cost_nanousd": cost_nanousd,
+        }
         return AttemptFailed(**self._head(task_id, tenant_id), brief=brief(), params={}, **more)
 
     def ended(self, task_id: str, cost_nanousd: int = 0, tenant_id: str = "acme", **result: Any) -> Ended:
         usage = Usage(latency_ms=12, tokens=7, cost_nanousd=cost_nanousd)
-        more = {"outcome": Outcome.COMPLETED, "intent": "summarize", "engine": DECISION, "usage": usage}
+        more: dict[str, Any] = {"outcome": Outcome.COMPLETED, "intent": "summarize", "engine": DECISION, "usage": usage}
         answer = result or {"summary": "ok"}
         return Ended(**self._head(task_id, tenant_id), engine_name=ENGINE, result=answer, **more)
 
@@ -66,7 +73,7 @@ class Story:
     def entry(self, sequence: int, event: LogEvent) -> Entry:
         """`event` as the log would hold it at `sequence`."""
         at_ns = (NOW_MS + sequence) * 1_000_000
-        return Entry(sequence, at_ns, of_event(event), event.model_dump_json().encode())
+        return Entry(sequence, at_ns, of_event(event), encode(event))
 
     def entries(self, count: int, *, first: int = 1) -> list[Entry]:
         """The acceptance of as many tasks, from sequence `first` on."""

@@ -21,6 +21,7 @@ from deploy.local import down, env, status, up
 from executors.wasm.build import build
 from schemas.ids import TenantId
 from schemas.keys import RANDOM_BYTES, mint, record_key
+from schemas.message import encode
 
 TENANT = "acme"
 READY_S = 45.0
@@ -119,7 +120,7 @@ async def issue_key(nats_url: str) -> str:
     """An API key of `TENANT`, stored where the edge looks it up."""
     text, record = mint(TenantId(TENANT), int(time.time() * 1000), secrets.token_bytes(RANDOM_BYTES))
     async with open_bus(BusSettings(url=nats_url)) as bus:
-        await bus.kv.put(KEYS, record_key(record.key_id), record.model_dump_json().encode())
+        await bus.kv.put(KEYS, record_key(record.key_id), encode(record))
     return text
 
 

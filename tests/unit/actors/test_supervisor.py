@@ -30,8 +30,15 @@ def accepted(number: int) -> Accepted:
     brief = Brief(
         intent="echo", priority=Priority.NORMAL, privacy=Privacy.LOCAL_ONLY, accepted_at_ms=1, deadline_ms=10**13
     )
-    ids = {"event_id": EventId(f"e-{number}"), "tenant_id": TenantId("t"), "task_id": TaskId(f"task-{number}")}
-    return Accepted(**ids, at_ms=1, brief=brief, params={"text": SECRET}, fingerprint="f")
+    return Accepted(
+        event_id=EventId(f"e-{number}"),
+        tenant_id=TenantId("t"),
+        task_id=TaskId(f"task-{number}"),
+        at_ms=1,
+        brief=brief,
+        params={"text": SECRET},
+        fingerprint="f",
+    )
 
 
 class Stage:

@@ -17,6 +17,7 @@ from bridges.kafka.sink import decode_position
 from bridges.position import event_id_of
 from bus.port import Entry
 from schemas.errors import Misconfigured
+from schemas.message import changed
 
 ENCODER = Encoder("LOG", record_bytes=100_000)
 
@@ -39,7 +40,7 @@ def test_keys_spread_over_all_partitions() -> None:
 
 
 def test_a_task_event_is_a_cloudevent_with_its_own_bytes(story: Story) -> None:
-    event = story.accepted("t1").model_copy(update={"traceparent": "00-" + "a" * 32 + "-" + "b" * 16 + "-01"})
+    event = changed(story.accepted("t1"), traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
     entry = story.entry(7, event)
     (record,) = ENCODER.encode(entry)
     assert (record.topic, record.key, record.value) == (topics.EVENTS, b"t1", entry.data)

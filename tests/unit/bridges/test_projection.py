@@ -15,6 +15,7 @@ from bridges.projection import Projection, ProjectionSettings
 from bus import subjects
 from bus.memory import MemoryBus, MemoryServer
 from schemas.errors import Misconfigured, ProjectionHalted, TakenOver
+from schemas.message import decode
 from schemas.registry import ProjectionPosition
 
 SETTINGS = ProjectionSettings(batch_events=4, linger_ms=0)
@@ -141,7 +142,7 @@ async def test_the_position_is_published_with_its_head(context: Context, story: 
     await projection(context, store).run()
     told = await context.bus.kv.get(subjects.POSITIONS, "fake")
     assert told is not None
-    position = ProjectionPosition.model_validate_json(told.value)
+    position = decode(told.value, ProjectionPosition)
     assert (position.sequence, position.head) == (4, 6)
 
 

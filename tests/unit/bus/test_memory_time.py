@@ -13,7 +13,8 @@ from bus.port import Answer, Call, Question, Service
 from bus.subjects import ENGINES, accepted
 from schemas.errors import DeadlineExceeded
 from schemas.events import Accepted
-from schemas.task import Message, Priority
+from schemas.message import Message, changed
+from schemas.task import Priority
 
 T = TypeVar("T")
 CURSOR = replace(accepted(Priority.HIGH), ack_wait_s=10.0)
@@ -149,7 +150,7 @@ def test_the_same_scene_plays_the_same_way_each_time(accepted: Accepted) -> None
                     await (delivery.give_back(1.0) if delivery.delivered < 3 else delivery.done())
 
         for number in range(10):
-            event = accepted.model_copy(update={"task_id": f"t-{number}", "event_id": f"e-{number}"})
+            event = changed(accepted, task_id=f"t-{number}", event_id=f"e-{number}")
             await one.log.append(event, after=0)
         workers = [asyncio.create_task(work(name, bus)) for name, bus in (("one", one), ("two", two))]
         await finished.wait()

@@ -9,6 +9,7 @@ from bus.matching import matches
 from schemas.errors import InvalidRequest
 from schemas.events import LogEvent
 from schemas.ids import TaskId, TenantId
+from schemas.message import changed
 from schemas.task import Priority
 
 TENANT, TASK = TenantId("acme"), TaskId("t-1")
@@ -24,6 +25,13 @@ def test_every_event_has_its_subject(every_event: dict[str, LogEvent]) -> None:
         "ended": "aion.task.ended.completed.acme.t-1",
         "audit": "aion.audit.acme.login",
     }
+
+
+@pytest.mark.parametrize("kind", ["accepted", "ended", "audit"])
+@pytest.mark.parametrize("bad", ["*", "a.b", ">", ""])
+def test_no_event_is_stored_under_another_tenant(every_event: dict[str, LogEvent], kind: str, bad: str) -> None:
+    with pytest.raises(InvalidRequest):
+        subjects.of_event(changed(every_event[kind], tenant_id=bad))
 
 
 def test_the_log_holds_every_event_and_nothing_else(every_event: dict[str, LogEvent]) -> None:

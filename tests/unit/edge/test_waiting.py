@@ -12,6 +12,7 @@ from edge.intake import read_request
 from edge.waiting import Waiting
 from schemas.events import Accepted, AttemptFailed, Ended
 from schemas.ids import EventId, TaskId, TenantId
+from schemas.message import changed, encode
 from schemas.registry import EngineAdvert
 from schemas.result import Engine, TaskError
 
@@ -48,7 +49,7 @@ def test_a_cancelled_task_bills_what_its_failed_attempts_cost() -> None:
 
 async def test_every_waiter_of_a_task_gets_its_end_and_is_forgotten() -> None:
     waiting = Waiting(MemoryBus(MemoryServer()), structlog.get_logger(), lambda: 0.0, 5)
-    data = ended().model_dump_json().encode()
+    data = encode(ended())
     with waiting.register(TENANT, TASK) as one, waiting.register(TENANT, TASK) as two:
         waiting.ended("aion.live.ended.cancelled.other.t", 1, b"not theirs")
         waiting.ended("aion.live.ended.cancelled.acme.t", 2, data)
@@ -82,7 +83,7 @@ async def test_closing_lets_everybody_go_without_an_end() -> None:
 
 async def test_racing_submissions_of_one_task_meet_in_it() -> None:
     bus = MemoryBus(MemoryServer())
-    events = [accepted().model_copy(update={"event_id": EventId(f"e{n}")}) for n in range(8)]
+    events = [changed(accepted(), event_id=EventId(f"e{n}")) for n in range(8)]
     taken = await asyncio.gather(*(accept(bus.log, event, keyed=True, within_s=1) for event in events))
     assert sorted(one.replayed for one in taken) == [False] + [True] * 7
 
@@ -90,7 +91,7 @@ async def test_racing_submissions_of_one_task_meet_in_it() -> None:
 def test_an_intent_is_known_for_as_long_as_anybody_answers_it() -> None:
     catalogue = Catalogue()
     advert = EngineAdvert(engine="wasm", instance="i", route="local", intents=("greet",), slots=1, free_slots=1)
-    catalogue.load({"broken": b"{"}, {"wasm.i": advert.model_dump_json().encode()})
+    catalogue.load({"broken": b"{"}, {"wasm.i": encode(advert)})
     catalogue.check("greet")
     catalogue.engine_changed("wasm.i", None)
     assert catalogue.listing() == []

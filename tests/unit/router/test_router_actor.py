@@ -17,6 +17,7 @@ from router.settings import RouterSettings
 from schemas.errors import LogFull
 from schemas.events import Accepted, AttemptFailed, Brief, Ended, Outcome, Routed
 from schemas.ids import EventId, TaskId, TenantId
+from schemas.message import encode
 from schemas.registry import EngineAdvert
 from schemas.result import TaskError, Usage
 from schemas.task import Priority, Privacy
@@ -51,7 +52,7 @@ class Ground:
 
     async def advertise(self, engine: str) -> None:
         advert = EngineAdvert(engine=engine, instance="1", route="local", intents=("summarize",), slots=1, free_slots=1)
-        await self.bus.kv.put(ENGINES, f"{engine}.1", advert.model_dump_json().encode())
+        await self.bus.kv.put(ENGINES, f"{engine}.1", encode(advert))
 
     async def deliver(self) -> Delivery:
         async with self.bus.queue.take(accepted(Priority.NORMAL), slots=1) as taker:

@@ -22,10 +22,17 @@ TENANT = TenantId("acme")
 
 
 def accepted(task: str) -> Accepted:
-    times = {"accepted_at_ms": NOW_MS - 9000, "deadline_ms": NOW_MS - 8000}
-    brief = Brief(intent="summarize", priority=Priority.NORMAL, privacy=Privacy.LOCAL_ONLY, **times)
-    about = {"tenant_id": TENANT, "task_id": TaskId(task), "at_ms": NOW_MS - 9000}
-    return Accepted.model_validate({"event_id": f"a-{task}", **about, "brief": brief, "params": {}, "fingerprint": "f"})
+    brief = Brief(
+        intent="summarize",
+        priority=Priority.NORMAL,
+        privacy=Privacy.LOCAL_ONLY,
+        accepted_at_ms=NOW_MS - 9000,
+        deadline_ms=NOW_MS - 8000,
+    )
+    event_id, at_ms = EventId(f"a-{task}"), NOW_MS - 9000
+    return Accepted(
+        event_id=event_id, tenant_id=TENANT, task_id=TaskId(task), at_ms=at_ms, brief=brief, params={}, fingerprint="f"
+    )
 
 
 def ended(task: str) -> Ended:
