@@ -37,7 +37,7 @@ def check_depth(body: bytes, max_depth: int) -> None:
 def check_json(body: bytes) -> None:
     """Raise `BodyInvalid` unless `body` is one JSON text (RFC 8259) without duplicate keys or infinite numbers."""
     try:
-        json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)
+        _STRICT.decode(body.decode())
     except BodyInvalid:
         raise
     except UnicodeDecodeError as error:
@@ -166,3 +166,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise _broken(f"{text[:40]} is too large for a number")
     return value
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant, parse_float=_finite)

@@ -46,11 +46,9 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Meta(pattern=NAME
 
 def uuid7(unix_ms: int, random_bytes: bytes | None = None) -> str:
     """A time-ordered UUID as text (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random bits."""
-    value = int.from_bytes(random_bytes or os.urandom(10), "big") & ((1 << 74) - 1)
-    number = (unix_ms & ((1 << 48) - 1)) << 80
-    number |= 0x7 << 76 | (value >> 62) << 64
-    number |= 0b10 << 62 | (value & ((1 << 62) - 1))
-    return _uuid_text(number)
+    at, chance = f"{unix_ms & 0xFFFF_FFFF_FFFF:012x}", (random_bytes or os.urandom(10)).hex()
+    variant = "89ab"[int(chance[3], 16) & 3]
+    return f"{at[:8]}-{at[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 def keyed_task_id(tenant_id: TenantId, idempotency_key: str) -> TaskId:

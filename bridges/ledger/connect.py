@@ -17,6 +17,8 @@ async def writing_connection(settings: LedgerSettings) -> AsyncIterator[asyncpg.
         command_timeout=settings.write_timeout_s + 1,
         server_settings={
             "application_name": "aion-ledger",
+            # A crash of the server takes rows and position back together; what it took is read from the log again.
+            "synchronous_commit": "off",
             "statement_timeout": _ms(settings.write_timeout_s),
             "idle_in_transaction_session_timeout": _ms(settings.write_timeout_s),
         },

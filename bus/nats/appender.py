@@ -7,7 +7,6 @@ A refused member refuses the batch; its members then go singly, so each caller g
 """
 
 import asyncio
-import json
 import uuid
 from collections import deque
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from functools import partial
 
 from bus.nats.client import Headers
 from bus.nats.connection import Connection, answered
-from bus.nats.message import Message
+from bus.nats.message import Message as Delivered
 from bus.settings import BusSettings
 from schemas.errors import AionError, LogFull, TooManyRequests, Unavailable, WrongSequence
+from schemas.message import Message, decode
 
 _WRONG_SEQUENCE = frozenset({10071, 10164})
 _FULL = frozenset({10047, 10077, 10023, 10122})
@@ -124,7 +124,7 @@ class Appender:
             self._singles.discard(item)
             _fail(item, error)
 
-    def _answered(self, item: _Append, reply: Message | None) -> None:
+    def _answered(self, item: _Append, reply: Delivered | None) -> None:
         self._singles.discard(item)
         try:
             sequence = _acknowledged(answered(reply, item.subject))[0]
@@ -197,13 +197,25 @@ def _fail(item: _Append, error: AionError) -> None:
         item.done.set_exception(error)
 
 
-def _acknowledged(reply: Message) -> tuple[int, int]:
+class _Refusal(Message, forbid_unknown_fields=False):
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAck(Message, forbid_unknown_fields=False):
+    """What JetStream answers to a publish; `count` only to a batch."""
+
+    seq: int = 0
+    count: int = 1
+    error: _Refusal | None = None
+
+
+def _acknowledged(reply: Delivered) -> tuple[int, int]:
     """(last sequence, number of stored messages), or the refusal as an error."""
-    answer = json.loads(reply.data)
-    error = answer.get("error")
-    if not error:
-        return int(answer["seq"]), int(answer.get("count", 1))
-    code, text = int(error.get("err_code", 0)), str(error.get("description", ""))
+    answer = decode(reply.data, _PubAck)
+    if answer.error is None:
+        return answer.seq, answer.count
+    code, text = answer.error.err_code, answer.error.description
     if code in _WRONG_SEQUENCE:
         raise WrongSequence(f"the log refused the append: {text}")
     if code in _FULL or "maximum" in text:

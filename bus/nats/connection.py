@@ -87,7 +87,8 @@ class Connection:
             raise BusDisconnected("the bus is unreachable; it is being reconnected", retry_after_s=1.0)
         size = len(subject) + len(payload) + _HEADER_LINE
         if headers:
-            size += sum(len(key) + len(value) + 4 for key, value in headers.items())
+            for key, value in headers.items():
+                size += len(key) + len(value) + 4
         if size > self._budget:
             raise PayloadTooLarge(f"a message of {size} bytes on {subject} is over the bus's limit of {self._budget}")
 
