@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from schemas.events import Accepted, Brief
+from schemas.events import Accepted, Brief, Ended, Outcome, Routed
 from schemas.ids import EventId, TaskId, TenantId, uuid7
 from schemas.message import encode
+from schemas.result import Engine, Usage
 from schemas.task import Priority, Privacy
 
 Sync = Literal["always", "page-cache"]
@@ -48,21 +49,31 @@ def body() -> bytes:
 
 def accepted_bytes() -> bytes:
     """The event that the edge makes of `body`, for the floor to carry: the same size, always the same bytes."""
-    identifier = uuid7(0, bytes(10))
-    event = Accepted(
-        event_id=EventId(identifier),
-        tenant_id=TenantId("bench"),
-        task_id=TaskId(identifier),
-        at_ms=0,
-        traceparent="00-" + "0" * 32 + "-" + "0" * 16 + "-01",
-        brief=Brief(
-            intent=INTENT,
-            priority=Priority.NORMAL,
-            privacy=Privacy.LOCAL_ONLY,
-            accepted_at_ms=0,
-            deadline_ms=60_000,
-        ),
-        params={"text": TEXT},
-        fingerprint="0" * 64,
-    )
-    return encode(event)
+    return encode(Accepted(**_IDENTITY, brief=_BRIEF, params={"text": TEXT}, fingerprint="0" * 64))
+
+
+def routed_bytes() -> bytes:
+    """The router's answer to it."""
+    return encode(Routed(**_IDENTITY, brief=_BRIEF, params={"text": TEXT}, engine="wasm", decision=_DECISION))
+
+
+def ended_bytes() -> bytes:
+    """The executor's answer to that."""
+    result = {"summary": TEXT[:240], "sentences": 2}
+    usage = Usage(latency_ms=5)
+    more = {"outcome": Outcome.COMPLETED, "intent": INTENT, "engine": _DECISION, "engine_name": "wasm"}
+    return encode(Ended(**_IDENTITY, **more, result=result, usage=usage))
+
+
+_ID = uuid7(0, bytes(10))
+_IDENTITY: Any = {
+    "event_id": EventId(_ID),
+    "tenant_id": TenantId("bench"),
+    "task_id": TaskId(_ID),
+    "at_ms": 0,
+    "traceparent": "00-" + "0" * 32 + "-" + "0" * 16 + "-01",
+}
+_BRIEF = Brief(
+    intent=INTENT, priority=Priority.NORMAL, privacy=Privacy.LOCAL_ONLY, accepted_at_ms=0, deadline_ms=60_000
+)
+_DECISION = Engine(route="local", chosen_by="ai-router", reason="only_eligible: wasm")

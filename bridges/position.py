@@ -82,12 +82,12 @@ def check_batch(name: str, position: Position | None, entries: Sequence[Entry], 
     """
     done = position.sequence if position else entries[0].sequence - 1
     fresh = entries if entries[0].sequence > done else [entry for entry in entries if entry.sequence > done]
-    for expected, entry in enumerate(fresh, start=done + 1):
-        if entry.sequence != expected:
-            raise ProjectionHalted(
-                f"{name} read event {entry.sequence} of {created} where {expected} was due: something was deleted "
-                f"from the log. Restore it, or move {name} to an empty sink."
-            )
     if not fresh:
         return None
+    if fresh[-1].sequence - done != len(fresh):  # a reader's sequences strictly increase, so one is missing
+        due, found = next((n, e.sequence) for n, e in enumerate(fresh, start=done + 1) if e.sequence != n)
+        raise ProjectionHalted(
+            f"{name} read event {found} of {created} where {due} was due: something was deleted from the log. "
+            f"Restore it, or move {name} to an empty sink."
+        )
     return Batch(fresh, position, Position(fresh[-1].sequence, created, event_id_of(fresh[-1])))

@@ -185,7 +185,23 @@ class Head(Struct, frozen=True):
     traceparent: str | None = None
 
 
+class EndedInBrief(Struct, frozen=True, tag_field="event", tag="ended"):
+    """What a bill needs of `ended`; its answer is skipped unread."""
+
+    event_id: EventId
+    tenant_id: Annotated[TenantId, OfToken]
+    task_id: Annotated[TaskId, OfToken]
+    at_ms: Count
+    outcome: Outcome
+    intent: Name
+    engine: Engine
+    usage: Usage
+    engine_name: Name | None = None
+    traceparent: str | None = None
+
+
 _heads = Decoder(Head)
+_endings = Decoder(EndedInBrief)
 _task_events: Decoder[TaskEvent] = Decoder(TaskEvent)
 _log_events: Decoder[LogEvent] = Decoder(LogEvent)
 
@@ -193,6 +209,11 @@ _log_events: Decoder[LogEvent] = Decoder(LogEvent)
 def read_head(data: bytes) -> Head:
     """The head of the event in `data`, without a look at the rest. Raises `schemas.message.Unreadable`."""
     return read(_heads, data)
+
+
+def read_ended_in_brief(data: bytes) -> EndedInBrief:
+    """What a bill needs of the `ended` in `data`. Raises `schemas.message.Unreadable`."""
+    return read(_endings, data)
 
 
 def read_task_event(data: bytes) -> TaskEvent:

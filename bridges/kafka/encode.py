@@ -4,8 +4,7 @@ The value is the event's own bytes; what a consumer filters by is in headers. `a
 anybody check order and completeness from Kafka alone.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from hashlib import sha256
@@ -14,16 +13,21 @@ from typing import Final, NamedTuple
 from bridges.kafka import topics
 from bridges.position import event_id_of
 from bus.port import Entry
-from schemas.events import Ended, Head, read_head, read_task_event
-from schemas.message import Unreadable
+from schemas.events import EndedInBrief, Head, read_ended_in_brief, read_head
+from schemas.message import Unreadable, encode
 
-Headers = list[tuple[str, bytes]]
+Header = tuple[str, bytes]
+Headers = list[Header]
 
 _JSON: Final = ("content-type", b"application/json")
 _SPEC: Final = ("ce_specversion", b"1.0")
 _HEADERS_BYTES: Final = 1024
 _DEAD_BYTES: Final = 262_144
-_TASK_EVENTS: Final = frozenset({"accepted", "routed", "started", "attempt_failed", "ended"})
+_TASK_TYPES: Final[dict[str, Header]] = {
+    event: ("ce_type", f"io.aion.task.{event}.v1".encode())
+    for event in ("accepted", "routed", "started", "attempt_failed", "ended")
+}
+_USAGE_TYPE: Final[Header] = ("ce_type", b"io.aion.usage.recorded.v1")
 
 
 class Record(NamedTuple):
@@ -37,47 +41,59 @@ class Record(NamedTuple):
 
 
 class Encoder:
-    """Turns entries into records, one primary record each and one usage record for each `ended`."""
+    """Turns entries into records: one each, and a second one, of what is billed, for each `ended`."""
 
     def __init__(self, stream: str, *, record_bytes: int) -> None:
         self._record_bytes = record_bytes
         self._stream = ("aion_stream", stream.encode())
         self._source = ("ce_source", f"/aion/{stream}".encode())
 
-    def encode(self, entry: Entry) -> Iterator[Record]:
-        """The records of one entry; what cannot be encoded becomes one dead letter that says why."""
-        try:
-            records = list(self._records(entry))
-        except (ValueError, Unreadable) as error:
-            reason = "schema" if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
-            yield self._dead(entry, reason)
-            return
-        yield from records
+    def encode(self, entries: Iterable[Entry]) -> list[Record]:
+        """The records of a batch, in order; what cannot be encoded becomes one dead letter that says why."""
+        records: list[Record] = []
+        for entry in entries:
+            try:
+                records += self._records(entry)
+            except (ValueError, Unreadable) as error:
+                reason = "schema" if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
+                records.append(self._dead(entry, reason))
+        return records
 
-    def _records(self, entry: Entry) -> Iterator[Record]:
+    def _records(self, entry: Entry) -> tuple[Record, ...]:
         if len(entry.data) + _HEADERS_BYTES > self._record_bytes:
             raise ValueError(f"{len(entry.data)} bytes is over record_bytes {self._record_bytes}")
-        head = read_head(entry.data)
-        match entry.subject.split("."):
-            case ["aion", "task", event, _, tenant, task] if event in _TASK_EVENTS and head.event == event:
-                yield self._record(entry, head, topics.EVENTS, task, f"io.aion.task.{event}.v1", f"{tenant}/{task}")
-                if event == "ended":
-                    yield self._usage(entry)
-            case ["aion", "audit", tenant, kind] if head.event == "audit":
-                yield self._record(entry, head, topics.AUDIT, tenant, f"io.aion.audit.{kind}.v1", tenant)
-            case _:
-                raise ValueError(f"subject {entry.subject} does not fit the event")
+        words = entry.subject.split(".")
+        if len(words) == 6 and words[1] == "task":
+            return self._of_task(entry, words[2], words[4], words[5])
+        if len(words) == 4 and words[1] == "audit":
+            return self._of_audit(entry, words[2], words[3])
+        raise _stranger(entry)
 
-    def _usage(self, entry: Entry) -> Record:
+    def _of_task(self, entry: Entry, event: str, tenant: str, task: str) -> tuple[Record, ...]:
+        kind, subject, key = _TASK_TYPES.get(event), f"{tenant}/{task}", task.encode()
+        if event == "ended":
+            ended = read_ended_in_brief(entry.data)
+            record = self._record(entry, ended, topics.EVENTS, key, _TASK_TYPES[event], subject)
+            return record, self._usage(entry, ended, record)
+        head = read_head(entry.data)
+        if kind is None or head.event != event:
+            raise _stranger(entry)
+        return (self._record(entry, head, topics.EVENTS, key, kind, subject),)
+
+    def _of_audit(self, entry: Entry, tenant: str, kind: str) -> tuple[Record, ...]:
+        head = read_head(entry.data)
+        if head.event != "audit":
+            raise _stranger(entry)
+        of_kind = ("ce_type", f"io.aion.audit.{kind}.v1".encode())
+        return (self._record(entry, head, topics.AUDIT, tenant.encode(), of_kind, tenant),)
+
+    def _usage(self, entry: Entry, ended: EndedInBrief, record: Record) -> Record:
         """What was billed: integers of nano-USD, one record per task."""
-        ended = read_task_event(entry.data)
-        if not isinstance(ended, Ended):
-            raise ValueError("the event is not ended")
         value = {
             "tenant_id": ended.tenant_id,
             "task_id": ended.task_id,
             "intent": ended.intent,
-            "outcome": ended.outcome.value,
+            "outcome": ended.outcome,
             "route": ended.engine.route,
             "engine": ended.engine_name,
             "tokens": ended.usage.tokens,
@@ -86,18 +102,27 @@ class Encoder:
             "ended_at_ms": ended.at_ms,
             "event_id": ended.event_id,
         }
-        head = Head("usage", f"{ended.event_id}-usage", ended.traceparent)
-        subject = f"{ended.tenant_id}/{ended.task_id}"
-        record = self._record(entry, head, topics.USAGE, ended.task_id, "io.aion.usage.recorded.v1", subject)
-        return record._replace(value=json.dumps(value, separators=(",", ":")).encode())
+        headers = [_SPEC, ("ce_id", f"{ended.event_id}-usage".encode()), self._source, _USAGE_TYPE, *record.headers[4:]]
+        return Record(topics.USAGE, record.key, encode(value), record.at_ms, headers)
 
-    def _record(self, entry: Entry, head: Head, topic: str, key: str, kind: str, subject: str) -> Record:
-        headers = [_SPEC, ("ce_id", _text(head.event_id)), self._source, ("ce_type", kind.encode())]
-        headers += [("ce_subject", subject.encode()), ("ce_time", _time(entry.at_ns)), _JSON]
-        headers += [self._stream, ("aion_seq", str(entry.sequence).encode())]
+    def _record(
+        self, entry: Entry, head: Head | EndedInBrief, topic: str, key: bytes, kind: Header, subject: str
+    ) -> Record:
+        at_ms = entry.at_ns // 1_000_000
+        headers = [
+            _SPEC,
+            ("ce_id", _text(head.event_id)),
+            self._source,
+            kind,
+            ("ce_subject", subject.encode()),
+            _time(at_ms),
+            _JSON,
+            self._stream,
+            ("aion_seq", b"%d" % entry.sequence),
+        ]
         if head.traceparent:
             headers.append(("traceparent", _text(head.traceparent)))
-        return Record(topic, key.encode(), entry.data, entry.at_ns // 1_000_000, headers)
+        return Record(topic, key, entry.data, at_ms, headers)
 
     def _dead(self, entry: Entry, reason: str) -> Record:
         """Keyed by sequence. The bytes are kept, cut where they are too many; the digest is of all of them."""
@@ -107,7 +132,7 @@ class Encoder:
             self._source,
             ("ce_type", b"io.aion.deadletter.v1"),
             ("ce_subject", entry.subject.encode()),
-            ("ce_time", _time(entry.at_ns)),
+            _time(entry.at_ns // 1_000_000),
             ("content-type", b"application/octet-stream"),
             self._stream,
             ("aion_seq", str(entry.sequence).encode()),
@@ -119,18 +144,18 @@ class Encoder:
         return Record(topics.DEAD_LETTERS, key, entry.data[:_DEAD_BYTES], entry.at_ns // 1_000_000, headers)
 
 
+def _stranger(entry: Entry) -> ValueError:
+    return ValueError(f"subject {entry.subject} does not fit the event")
+
+
 def _text(value: str) -> bytes:
     if not value or len(value) > 256:
         raise ValueError("event_id and traceparent are texts of 1 to 256 characters")
     return value.encode()
 
 
-def _time(at_ns: int) -> bytes:
+@lru_cache(maxsize=1024)
+def _time(at_ms: int) -> Header:
     """RFC 3339 in UTC with milliseconds: the log's time of the event."""
-    seconds, rest_ns = divmod(at_ns, 1_000_000_000)
-    return b"%b.%03dZ" % (_second(seconds), rest_ns // 1_000_000)
-
-
-@lru_cache(maxsize=64)
-def _second(seconds: int) -> bytes:
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}".encode()
+    seconds, rest_ms = divmod(at_ms, 1000)
+    return "ce_time", f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ms:03d}Z".encode()

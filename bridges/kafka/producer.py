@@ -78,11 +78,8 @@ def fill(producer: AIOKafkaProducer, records: Iterable[Record], partitions: int)
     batches: Batches = {}
     known: dict[bytes, int] = {}
     for topic, key, value, at_ms, headers in records:
-        if topic in SINGLE:
-            partition = 0
-        elif (cached := known.get(key)) is not None:
-            partition = cached
-        else:
+        partition = 0 if topic in SINGLE else known.get(key)
+        if partition is None:
             partition = known[key] = partition_of(key, partitions)
         queue = batches.setdefault((topic, partition), [])
         if queue and queue[-1].append(timestamp=at_ms, key=key, value=value, headers=headers) is not None:

@@ -15,7 +15,7 @@ class KafkaSettings(ProjectionSettings):
     prefix: str = Field(default="", pattern=r"^[a-z0-9._-]{0,64}$", description="Put before every topic name.")
     partitions: int = Field(default=4, ge=1, le=1024, description="Of every topic keyed by task or tenant.")
     replication: int = Field(default=1, ge=1, le=9)
-    compression: Literal["none", "gzip", "lz4", "zstd"] = "lz4"
+    compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
     retention_ms: int = Field(default=604_800_000, ge=-1, description="Of the event topics; -1 keeps everything.")
     batch_bytes: int = Field(default=900_000, ge=16_384, le=8_388_608, description="Of one batch to one partition.")
     record_bytes: int = Field(default=1_900_000, ge=16_384, description="A larger event goes to the dead letters.")

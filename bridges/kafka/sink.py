@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from itertools import chain
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
@@ -39,7 +38,7 @@ class KafkaSink:
 
     async def write(self, batch: Batch) -> None:
         """Records, dead letters and the position, all or nothing."""
-        records = list(chain.from_iterable(map(self._encoder.encode, batch.entries)))
+        records = self._encoder.encode(batch.entries)
         count = self._count + len(records)
         at_ms = batch.entries[-1].at_ns // 1_000_000
         records.append(Record(topics.OFFSETS, position_key(self._settings), _encode(batch.up_to, count), at_ms, []))

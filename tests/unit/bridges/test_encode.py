@@ -42,7 +42,7 @@ def test_keys_spread_over_all_partitions() -> None:
 def test_a_task_event_is_a_cloudevent_with_its_own_bytes(story: Story) -> None:
     event = changed(story.accepted("t1"), traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
     entry = story.entry(7, event)
-    (record,) = ENCODER.encode(entry)
+    (record,) = ENCODER.encode([entry])
     assert (record.topic, record.key, record.value) == (topics.EVENTS, b"t1", entry.data)
     assert record.at_ms == entry.at_ns // 1_000_000
     assert dict(record.headers) == {
@@ -61,7 +61,7 @@ def test_a_task_event_is_a_cloudevent_with_its_own_bytes(story: Story) -> None:
 
 def test_an_end_is_also_a_usage_record_in_whole_nanodollars(story: Story) -> None:
     entry = story.entry(9, story.ended("t1", cost_nanousd=123_456_789_012))
-    event, usage = ENCODER.encode(entry)
+    event, usage = ENCODER.encode([entry])
     assert dict(event.headers)["ce_type"] == b"io.aion.task.ended.v1"
     assert (usage.topic, usage.key) == (topics.USAGE, b"t1")
     value = json.loads(usage.value)
@@ -72,7 +72,7 @@ def test_an_end_is_also_a_usage_record_in_whole_nanodollars(story: Story) -> Non
 
 
 def test_an_audit_event_is_keyed_by_its_tenant(story: Story) -> None:
-    (record,) = ENCODER.encode(story.entry(3, story.audit()))
+    (record,) = ENCODER.encode([story.entry(3, story.audit())])
     assert (record.topic, record.key) == (topics.AUDIT, b"acme")
     assert dict(record.headers)["ce_type"] == b"io.aion.audit.login.v1"
 
@@ -98,7 +98,7 @@ TASK = "aion.task.accepted.normal.acme.t1"
     ],
 )
 def test_what_cannot_be_encoded_becomes_one_dead_letter_that_says_why(subject: str, data: bytes) -> None:
-    (record,) = ENCODER.encode(Entry(5, 1_700_000_000_000_000_000, subject, data))
+    (record,) = ENCODER.encode([Entry(5, 1_700_000_000_000_000_000, subject, data)])
     headers = dict(record.headers)
     assert (record.topic, record.key) == (topics.DEAD_LETTERS, b"5")
     assert record.value == data[: len(record.value)]
