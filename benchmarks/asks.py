@@ -1,7 +1,7 @@
 """Questions a second: `python -m benchmarks.asks [--open 64] [--seconds 3] [--rounds 3]`.
 
-An actor's typed question, answered in another process, beside its floor of the same run: a plain nats-py request loop and
-a plain nats-py subscriber that replies, with the same number open and the same payload.
+An actor's typed question, answered in another process, beside its floor of the same run: a plain nats-py request loop
+and a plain nats-py subscriber that replies, with the same number open and the same payload.
 """
 
 import argparse

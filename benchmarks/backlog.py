@@ -1,7 +1,7 @@
 """A backlog drained: `python -m benchmarks.backlog [--events 500000] [--projection kafka] [--verify] [--json]`.
 
-The log is filled before the projection starts. The floor is measured in the same run: aiokafka alone, the same events as
-values in transactions as large, nothing read from NATS and no position kept.
+The log is filled before the projection starts. The floor is measured in the same run: aiokafka alone, the same events
+as values in transactions as large and with the same compression, nothing read from NATS and no position kept.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import uvloop
 from aiokafka import AIOKafkaProducer
@@ -25,6 +26,7 @@ from benchmarks.servers import servers
 from benchmarks.system.lag import last_sequence, position
 from benchmarks.system.start import environment, free_port
 from benchmarks.workload import accepted_bytes, ended_bytes, routed_bytes
+from bridges.kafka.settings import KafkaSettings
 from deploy.local import ServerInfo, env
 
 POLL_S = 0.02
@@ -102,20 +104,23 @@ async def bare_producer(bootstrap: str, count: int) -> float:
     values = [event for _, event in history(FLOOR_TRANSACTION)]
     headers = [(f"ce_header_{number}", b"x" * 24) for number in range(9)]
     producer = AIOKafkaProducer(
-        bootstrap_servers=bootstrap, transactional_id="floor", max_batch_size=BATCH_BYTES, compression_type="lz4"
+        bootstrap_servers=bootstrap,
+        transactional_id="floor",
+        max_batch_size=BATCH_BYTES,
+        compression_type=KafkaSettings().codec,
     )
     await producer.start()
     try:
         began = perf_counter()
         for _ in range(count // FLOOR_TRANSACTION):
             async with producer.transaction():
-                await asyncio.gather(*[await one for one in _sent(producer, values, headers)])
+                await asyncio.gather(*[await sending for sending in _sent(producer, values, headers)])
         return count / (perf_counter() - began)
     finally:
         await producer.stop()
 
 
-def _sent(producer: AIOKafkaProducer, values: Sequence[bytes], headers: list[tuple[str, bytes]]) -> Iterator[object]:
+def _sent(producer: AIOKafkaProducer, values: Sequence[bytes], headers: list[tuple[str, bytes]]) -> Iterator[Any]:
     for partition in range(FLOOR_PARTITIONS):
         batch = producer.create_batch()
         for value in values[partition::FLOOR_PARTITIONS]:
@@ -129,12 +134,18 @@ def _sent(producer: AIOKafkaProducer, values: Sequence[bytes], headers: list[tup
 async def drain(wire: Wire, projection: str, target: int) -> tuple[int, float]:
     """Events and seconds from the projection's first commit to its last."""
     async with asyncio.timeout(DRAIN_S):
-        while not (first := await position(wire, projection)):
-            await asyncio.sleep(POLL_S)
+        first = await _reached(wire, projection, 1)
         began = perf_counter()
-        while (await position(wire, projection) or 0) < target:
-            await asyncio.sleep(POLL_S)
+        await _reached(wire, projection, target)
     return target - first, perf_counter() - began
+
+
+async def _reached(wire: Wire, projection: str, sequence: int) -> int:
+    while True:
+        at = await position(wire, projection)
+        if at is not None and at >= sequence:
+            return at
+        await asyncio.sleep(POLL_S)
 
 
 async def measure(folder: Path, options: argparse.Namespace) -> Drained:
@@ -163,17 +174,15 @@ def _pids(infos: dict[str, ServerInfo]) -> dict[str, int]:
 
 
 async def _verify(variables: dict[str, str]) -> bool:
-    answer = json.loads(
-        await run_to_end((sys.executable, "-m", "actors", "bridge", "verify", "--json"), variables, 300)
-    )
+    command = (sys.executable, "-m", "actors", "bridge", "verify", "--json")
+    answer = json.loads(await run_to_end(command, variables, DRAIN_S))
     return bool(answer["ok"])
 
 
 def text(found: Drained, projection: str) -> str:
     """For a person."""
-    lines = [
-        f"{projection} drained {found.events:,} events in {found.seconds:.1f} s: {found.events_per_s:,.0f} events/s"
-    ]
+    rate = f"{found.events_per_s:,.0f} events/s"
+    lines = [f"{projection} drained {found.events:,} events in {found.seconds:.1f} s: {rate}"]
     if found.floor_events_per_s:
         share = found.events_per_s / found.floor_events_per_s
         lines.append(f"floor, aiokafka alone: {found.floor_events_per_s:,.0f} events/s; ratio {share:.2f}")
@@ -186,9 +195,11 @@ def text(found: Drained, projection: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Measure and print; 1 when the log and Kafka differ."""
     options = parse(arguments)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        with tempfile.TemporaryDirectory(prefix="aion-bench-") as folder:
-            found = runner.run(measure(Path(folder) / "backlog", options))
+    with (
+        tempfile.TemporaryDirectory(prefix="aion-bench-") as folder,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        found = runner.run(measure(Path(folder) / "backlog", options))
     print(json.dumps({**report.machine(), **asdict(found)}) if options.json else text(found, options.projection))
     return 1 if found.verified is False else 0
 

@@ -60,9 +60,17 @@ def routed_bytes() -> bytes:
 def ended_bytes() -> bytes:
     """The executor's answer to that."""
     result = {"summary": TEXT[:240], "sentences": 2}
-    usage = Usage(latency_ms=5)
-    more = {"outcome": Outcome.COMPLETED, "intent": INTENT, "engine": _DECISION, "engine_name": "wasm"}
-    return encode(Ended(**_IDENTITY, **more, result=result, usage=usage))
+    return encode(
+        Ended(
+            **_IDENTITY,
+            outcome=Outcome.COMPLETED,
+            intent=INTENT,
+            engine=_DECISION,
+            engine_name="wasm",
+            result=result,
+            usage=Usage(latency_ms=5),
+        )
+    )
 
 
 _ID = uuid7(0, bytes(10))
