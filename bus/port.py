@@ -68,7 +68,10 @@ class Log(Protocol):
         ...
 
     async def audit(self, event: AuditEvent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
-        """The sequence of the stored audit event. Raises `LogFull`, `PayloadTooLarge`, `Unavailable`."""
+        """The sequence of the stored audit event, however often the same `event_id` is appended.
+
+        Raises `LogFull`, `PayloadTooLarge`, `Unavailable` (the outcome is unknown: append the same event again).
+        """
         ...
 
     async def last(self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Entry | None:

@@ -1,7 +1,7 @@
 """Every subject, stream, bucket and cursor of the system, in one place.
 
 aion.task.<event>.<lane>.<tenant>.<task_id>   the log: events of tasks
-aion.audit.<tenant>.<kind>                    the log: audit events
+aion.audit.<tenant>.<kind>.<event_id>         the log: audit events, each under a subject of its own
 aion.live.<event>.<lane>.<tenant>.<task_id>   the log's task events, republished after they were stored
 aion.token.<tenant>.<task_id>                 token deltas, captured by the memory stream TOKENS
 aion.rpc.<actor>.<verb>                       questions
@@ -35,7 +35,7 @@ def of_event(event: LogEvent) -> str:
     """The subject an event is stored under. Raises `InvalidRequest` for an id that would change its meaning."""
     tenant_id = subject_token(event.tenant_id)
     if event.event == "audit":
-        return f"aion.audit.{tenant_id}.{subject_token(event.kind)}"
+        return f"aion.audit.{tenant_id}.{subject_token(event.kind)}.{subject_token(event.event_id)}"
     return f"aion.task.{event.event}.{event.lane}.{tenant_id}.{subject_token(event.task_id)}"
 
 

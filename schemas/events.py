@@ -161,7 +161,7 @@ def following(event: TaskEvent, event_id: EventId, at_ms: int) -> Identity:
 
 
 class AuditEvent(Message, tag_field="event", tag="audit"):
-    """Something a tenant's auditor must be able to read later: `aion.audit.<tenant>.<kind>`."""
+    """Something a tenant's auditor must be able to read later: `aion.audit.<tenant>.<kind>.<event_id>`."""
 
     event: ClassVar[Literal["audit"]] = "audit"
     event_id: EventId

@@ -65,7 +65,7 @@ class Encoder:
         words = entry.subject.split(".")
         if len(words) == 6 and words[1] == "task":
             return self._of_task(entry, words[2], words[4], words[5])
-        if len(words) == 4 and words[1] == "audit":
+        if len(words) == 5 and words[1] == "audit":
             return self._of_audit(entry, words[2], words[3])
         raise _stranger(entry)
 

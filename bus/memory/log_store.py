@@ -7,7 +7,7 @@ from bus.memory.link import Bell
 from bus.port import Entry, LogInfo
 from bus.subjects import of_event
 from schemas.errors import LogFull, PayloadTooLarge, WrongSequence
-from schemas.events import LogEvent, TaskEvent
+from schemas.events import AuditEvent, LogEvent, TaskEvent
 from schemas.ids import TaskId, TenantId
 from schemas.message import encode
 
@@ -55,10 +55,12 @@ class LogStore:
             raise WrongSequence(f"{event.event} of task {event.task_id} expected {after}, the task is at {last}")
         return self._store(event, subject)
 
-    def audit(self, event: LogEvent) -> int:
-        """As `append`, unconditional."""
+    def audit(self, event: AuditEvent) -> int:
+        """As `append`; nothing it could follow."""
         self.trim()
-        return self._store(event, of_event(event))
+        subject = of_event(event)
+        known = self._ids.get((_owner(subject), event.event_id))
+        return self._store(event, subject) if known is None else known
 
     def after(self, sequence: int, limit: int) -> list[Entry]:
         """At most `limit` entries that follow `sequence`, from the window's first on."""
@@ -112,8 +114,6 @@ class LogStore:
         return entry.sequence
 
     def _index(self, entry: Entry, event_id: str) -> None:
-        if entry.subject.startswith("aion.audit."):
-            return
         owner = _owner(entry.subject)
         self._tasks.setdefault(owner, []).append(entry.sequence)
         self._ids[owner, event_id] = entry.sequence
@@ -123,9 +123,7 @@ class LogStore:
         self._start += 1
         self._trimmed = entry.sequence
         self._size_bytes -= _size_bytes(entry.subject, entry.data)
-        key = self._id_of.pop(entry.sequence, None)
-        if key is None:
-            return
+        key = self._id_of.pop(entry.sequence)
         del self._ids[key]
         sequences = self._tasks[key[0]]
         sequences.pop(0)
@@ -134,8 +132,8 @@ class LogStore:
 
 
 def _owner(subject: str) -> str:
-    """`<tenant>.<task>` of a task event's subject: what the compare-and-set filter leaves open."""
-    return subject.split(".", 4)[4]
+    """What the compare-and-set filter leaves open: `<tenant>.<task>` of a task's events, all of an audit event's."""
+    return subject if subject.startswith("aion.audit.") else subject.split(".", 4)[4]
 
 
 def _size_bytes(subject: str, data: bytes) -> int:

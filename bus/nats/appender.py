@@ -27,8 +27,8 @@ _FULL = frozenset({10047, 10077, 10023, 10122})
 class _Append:
     subject: str
     data: bytes
-    headers: Headers | None
-    guard: str | None
+    headers: Headers
+    guard: str
     timeout_s: float
     done: asyncio.Future[int]
     reply: str = ""
@@ -47,7 +47,7 @@ class Appender:
         self._scheduled = False
         self.batches = 0
 
-    async def append(self, subject: str, data: bytes, *, guard: str | None, after: int, timeout_s: float) -> int:
+    async def append(self, subject: str, data: bytes, *, guard: str, after: int, timeout_s: float) -> int:
         """The stored sequence. Raises `WrongSequence`, `LogFull`, `TooManyRequests`, `Unavailable`."""
         if len(self._waiting) >= self._settings.max_waiting_appends:
             raise TooManyRequests(f"{len(self._waiting)} appends wait already", retry_after_s=1.0)
@@ -103,11 +103,10 @@ class Appender:
             item = self._waiting.popleft()
             if item.done.done():
                 continue
-            if item.guard is not None and item.guard in guards:
+            if item.guard in guards:
                 left.append(item)
                 continue
-            if item.guard is not None:
-                guards.add(item.guard)
+            guards.add(item.guard)
             members.append(item)
         self._waiting.extendleft(reversed(left))
         return members
@@ -170,9 +169,7 @@ class Appender:
         return _acknowledged(reply)
 
 
-def _guarding(guard: str | None, after: int) -> Headers | None:
-    if guard is None:
-        return None
+def _guarding(guard: str, after: int) -> Headers:
     return {
         "Nats-Expected-Last-Subject-Sequence": str(after),
         "Nats-Expected-Last-Subject-Sequence-Subject": guard,
@@ -180,7 +177,7 @@ def _guarding(guard: str | None, after: int) -> Headers | None:
 
 
 def _batch_headers(item: _Append, batch: str, number: int) -> Headers:
-    return {**(item.headers or {}), "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+    return {**item.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
 
 
 def _resolve(item: _Append, sequence: int) -> None:

@@ -54,13 +54,22 @@ class NatsLog:
         return None
 
     async def audit(self, event: AuditEvent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
-        """See `bus.port.Log.audit`."""
-        data = encode(event)
-        return await self._appender.append(of_event(event), data, guard=None, after=0, timeout_s=timeout_s)
+        """See `bus.port.Log.audit`. The event is the first and last of its subject, so a repeat is refused."""
+        subject, data = of_event(event), encode(event)
+        try:
+            return await self._appender.append(subject, data, guard=subject, after=0, timeout_s=timeout_s)
+        except WrongSequence:
+            stored = await self._last(subject, timeout_s)
+            if stored is None:
+                raise Unavailable(f"{subject} is just leaving the log", retry_after_s=1.0) from None
+            return stored.sequence
 
     async def last(self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> Entry | None:
         """See `bus.port.Log.last`."""
-        body = json.dumps({"last_by_subj": of_task(tenant_id, task_id)}).encode()
+        return await self._last(of_task(tenant_id, task_id), timeout_s)
+
+    async def _last(self, subject: str, timeout_s: float) -> Entry | None:
+        body = json.dumps({"last_by_subj": subject}).encode()
         message = await self._connection.request(f"$JS.API.DIRECT.GET.{LOG_STREAM}", body, timeout_s=timeout_s)
         return _direct_entry(message)
 

@@ -34,6 +34,10 @@ class Ground(Protocol):
         """The process behind `bus` is gone, without a word to the server."""
         ...
 
+    def deaf(self, bus: Bus) -> contextlib.AbstractAsyncContextManager[None]:
+        """What `bus` asks reaches the server, and no answer comes back; then the connection is a new one."""
+        ...
+
 
 class MemoryGround:
     def __init__(self, max_bytes: int) -> None:
@@ -48,6 +52,12 @@ class MemoryGround:
         assert isinstance(bus, MemoryBus)
         bus.kill()
 
+    @asynccontextmanager
+    async def deaf(self, bus: Bus) -> AsyncIterator[None]:
+        self.server.lose_next_ack(1 << 30)
+        yield
+        self.server._acks_to_lose = 0
+
 
 class Wire:
     """A TCP relay in front of the server, so that a connection can be cut without asking the client."""
@@ -57,6 +67,8 @@ class Wire:
         self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
         self._relays: set[asyncio.Task[None]] = set()
+        self.muted = False
+        """While it is set, what the server says is thrown away."""
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
@@ -72,8 +84,13 @@ class Wire:
         """Reset what is connected, refuse what comes: as when the process behind it was killed."""
         if self._server is not None:
             self._server.close()
+        self.reset()
+
+    def reset(self) -> None:
+        """Reset what is connected; who connects again is let in."""
         for writer in self._writers:
             writer.transport.abort()
+        self._writers.clear()
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -81,15 +98,16 @@ class Wire:
         self._relays.add(task)
         away_reader, away_writer = await asyncio.open_connection("127.0.0.1", self._port)
         self._writers += [writer, away_writer]
-        await asyncio.gather(_pump(reader, away_writer), _pump(away_reader, writer))
+        await asyncio.gather(self._pump(reader, away_writer), self._pump(away_reader, writer, answers=True))
 
-
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()
-    writer.transport.abort()
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool = False) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                if answers and self.muted:
+                    continue
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
 
 
 class NatsGround:
@@ -117,6 +135,14 @@ class NatsGround:
 
     async def kill(self, bus: Bus) -> None:
         self._wires[id(bus)].cut()
+
+    @asynccontextmanager
+    async def deaf(self, bus: Bus) -> AsyncIterator[None]:
+        wire = self._wires[id(bus)]
+        wire.muted = True
+        yield
+        wire.reset()
+        wire.muted = False
 
 
 @pytest.fixture

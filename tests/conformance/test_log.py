@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import InvalidRequest, LogFull, PayloadTooLarge, WrongSequence
+from bus.subjects import of_event
+from schemas.errors import InvalidRequest, LogFull, PayloadTooLarge, Unavailable, WrongSequence
 from schemas.ids import TaskId, TenantId
 from schemas.message import changed
 
@@ -123,6 +124,56 @@ async def test_the_same_event_appended_again_is_found_even_when_others_followed(
         assert len(await bus.log.events(given.tenant_id, task_id)) == 2
 
 
+async def test_an_append_whose_answer_was_lost_is_not_stored_twice(ground: Any, given: Any) -> None:
+    event, audit = given.accepted(given.task_id()), given.audit()
+    async with ground.bus() as bus:
+        async with ground.deaf(bus):
+            with pytest.raises(Unavailable):
+                await bus.log.append(event, after=0, timeout_s=0.2)
+            with pytest.raises(Unavailable):
+                await bus.log.audit(audit, timeout_s=0.2)
+        assert [await _patiently(bus.log.append, event, after=0), await _patiently(bus.log.audit, audit)] == [1, 2]
+        assert (await bus.log.info()).last == 2
+
+
+async def test_many_appends_whose_answers_were_lost_are_each_stored_once(ground: Any, given: Any, collect: Any) -> None:
+    """Grouped or not: those that reached the server are met again, those that did not are stored now."""
+    events = [given.accepted(given.task_id()) for _ in range(40)]
+    audits = [given.audit() for _ in range(40)]
+
+    async def append_all(once: Any, **options: Any) -> list[Any]:
+        appends = [once(bus.log.append, event, after=0, **options) for event in events]
+        return await asyncio.gather(*appends, *(once(bus.log.audit, audit, **options) for audit in audits))
+
+    async def unanswered(append: Any, *args: Any, **options: Any) -> None:
+        with pytest.raises(Unavailable):
+            await append(*args, **options)
+
+    async with ground.bus() as bus:
+        async with ground.deaf(bus):
+            await append_all(unanswered, timeout_s=0.3)
+        sequences = await append_all(_patiently)
+        async with bus.log.read(0) as reader:
+            stored = {entry.sequence: entry.event() for entry in await collect(reader, 80)}
+        assert (await bus.log.info()).last == 80
+    assert [stored[sequence] for sequence in sequences] == [*events, *audits]
+
+
+async def test_the_same_audit_event_appended_again_is_one_event(ground: Any, given: Any) -> None:
+    event, other = given.audit(), given.audit()
+    async with ground.bus() as one, ground.bus() as two:
+        results = await asyncio.gather(*(bus.log.audit(event) for _ in range(5) for bus in (one, two)))
+        assert set(results) == {1}
+        assert [await two.log.audit(other), await two.log.audit(event)] == [2, 1]
+        assert (await one.log.info()).last == 2
+
+
+async def test_an_audit_event_whose_id_could_widen_a_subject_is_refused(ground: Any, given: Any) -> None:
+    async with ground.bus() as bus:
+        with pytest.raises(InvalidRequest):
+            await bus.log.audit(changed(given.audit(), event_id="a.b"))
+
+
 async def test_many_appends_at_once_are_all_stored_once(ground: Any, given: Any, collect: Any) -> None:
     events = [given.accepted(given.task_id()) for _ in range(400)]
     async with ground.bus() as bus:
@@ -195,7 +246,7 @@ async def test_audit_events_share_the_order_of_the_log(ground: Any, given: Any, 
         async with bus.log.read(first) as reader:
             stored = await collect(reader, 2)
     assert first < second < third
-    assert (stored[0].subject, stored[0].event()) == (f"aion.audit.{given.tenant_id}.key_revoked", event)
+    assert (stored[0].subject, stored[0].event()) == (of_event(event), event)
 
 
 async def test_info_names_the_log_and_its_bounds(ground: Any, given: Any) -> None:
@@ -267,3 +318,13 @@ async def test_an_event_over_the_payload_bound_is_refused(ground: Any, given: An
         with pytest.raises(PayloadTooLarge):
             await bus.log.append(given.accepted(task_id, text="x" * (1 << 21)), after=0)
         assert await bus.log.append(given.accepted(task_id), after=0) == 1
+
+
+async def _patiently(append: Any, *args: Any, **options: Any) -> Any:
+    """What a caller does that must know: the same event again, until the outcome is told."""
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                return await append(*args, **options)
+            except Unavailable:
+                await asyncio.sleep(0.05)

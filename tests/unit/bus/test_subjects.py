@@ -23,7 +23,7 @@ def test_every_event_has_its_subject(every_event: dict[str, LogEvent]) -> None:
         "started": "aion.task.started.openai-low.acme.t-1",
         "attempt_failed": "aion.task.attempt_failed.high.acme.t-1",
         "ended": "aion.task.ended.completed.acme.t-1",
-        "audit": "aion.audit.acme.login",
+        "audit": f"aion.audit.acme.login.{every_event['audit'].event_id}",
     }
 
 
