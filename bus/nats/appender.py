@@ -21,6 +21,10 @@ from schemas.message import Message, decode
 
 _WRONG_SEQUENCE = frozenset({10071, 10164})
 _FULL = frozenset({10047, 10077, 10023, 10122})
+_MAX_BATCH_BYTES = 8 << 20
+"""Of payloads: a batch leaves in one write, and a link that cannot send 64 MiB is given up."""
+_WIDEST = {"Nats-Batch-Id": "0" * 32, "Nats-Batch-Sequence": "1000", "Nats-Batch-Commit": "1"}
+"""What a batch adds to a member's headers, at most."""
 
 
 @dataclass(eq=False, slots=True)
@@ -48,11 +52,14 @@ class Appender:
         self.batches = 0
 
     async def append(self, subject: str, data: bytes, *, guard: str, after: int, timeout_s: float) -> int:
-        """The stored sequence. Raises `WrongSequence`, `LogFull`, `TooManyRequests`, `Unavailable`."""
+        """The stored sequence. Raises `WrongSequence`, `LogFull`, `PayloadTooLarge`, `TooManyRequests`, `Unavailable`.
+
+        What is too large for a batch is too large: found out as its member, it would fail all others of it.
+        """
         if len(self._waiting) >= self._settings.max_waiting_appends:
             raise TooManyRequests(f"{len(self._waiting)} appends wait already", retry_after_s=1.0)
         headers = _guarding(guard, after)
-        self._connection.check(subject, data, headers)
+        self._connection.check(subject, data, {**headers, **_WIDEST})
         item = _Append(subject, data, headers, guard, timeout_s, self._loop.create_future())
         self._take(item)
         timer = self._loop.call_later(timeout_s, _expire, item)
@@ -99,7 +106,8 @@ class Appender:
         members: list[_Append] = []
         guards: set[str] = set()
         left: deque[_Append] = deque()
-        while self._waiting and len(members) < self._settings.group_max:
+        size_bytes = 0
+        while self._waiting and len(members) < self._settings.group_max and size_bytes < _MAX_BATCH_BYTES:
             item = self._waiting.popleft()
             if item.done.done():
                 continue
@@ -108,6 +116,7 @@ class Appender:
                 continue
             guards.add(item.guard)
             members.append(item)
+            size_bytes += len(item.data)
         self._waiting.extendleft(reversed(left))
         return members
 
