@@ -159,10 +159,11 @@ class Projection:
             position = await self._walk(sink, position)
 
     async def _walk(self, sink: Sink, position: Position | None) -> Position | None:
-        """Write from `position` on. Returns after a silence was broken, or drained, with the new position.
+        """Write from `position` on. Returns with the new position when drained, or when the log may be another.
 
-        A silence may hide a lost connection and a server that came back without its newest events, so what is
-        read after one is never trusted: the caller walks up to the position again.
+        That is after a silence was broken, which may hide a server that came back without its newest events, and once
+        the reader had to begin anew, for which a restored or recreated log is one reason. What is read then is not
+        trusted: the caller walks up to the position again.
         """
         info = await self._log.info()
         check_source(self.name, position, info, begin_at_oldest=self._settings.begin_at_oldest)
@@ -171,13 +172,18 @@ class Projection:
         heard = silent = False
         linger_s = self._settings.linger_ms / 1000
         async with self._log.read(max(after, 0), batch=self._settings.batch_events, linger_s=linger_s) as reader:
+            begun = reader.restarts
             while not self._context.draining.is_set():
                 entries = await reader.next(self._idle_s)
+                if reader.restarts != begun:
+                    return position
                 if not entries:
                     silent = heard
                     continue
                 if silent:
                     return position
+                if not heard:
+                    self._begun(position, entries[0])
                 heard = True
                 check_anchor(self.name, position, entries[0])
                 batch = check_batch(self.name, position, entries, created=info.created)
@@ -193,6 +199,10 @@ class Projection:
         self._figures.writes += 1
         self._figures.events += len(batch.entries)
         self._moved(batch.up_to, batch.entries[-1])
+
+    def _begun(self, position: Position | None, first: Entry) -> None:
+        """The first entry read: the one at the position, or the next where that was trimmed."""
+        self._beacon.moved(position.sequence if position else 0, first.at_ns)
 
     def _moved(self, position: Position | None, newest: Entry | None) -> None:
         self._figures.position = position

@@ -47,6 +47,15 @@ class LogInfo:
 class Reader(Protocol):
     """A private, gapless walk over the whole log in order; nothing is acknowledged and nobody else is affected."""
 
+    @property
+    def restarts(self) -> int:
+        """How often it had to begin anew at the server, where it was.
+
+        Between two readings of another number the log may have been replaced: what is handed out since continues the
+        sequences, and says nothing about what stood there before.
+        """
+        ...
+
     async def next(self, timeout_s: float) -> Sequence[Entry]:
         """At least one entry, or none when nothing came within `timeout_s`.
 

@@ -219,6 +219,11 @@ class EntryReader:
     def __init__(self, reader: StreamReader) -> None:
         self._reader = reader
 
+    @property
+    def restarts(self) -> int:
+        """See `bus.port.Reader`."""
+        return self._reader.restarts
+
     async def next(self, timeout_s: float) -> Sequence[Entry]:
         """See `bus.port.Reader`."""
         found = await self._reader.next(timeout_s)

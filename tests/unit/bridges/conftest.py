@@ -29,6 +29,7 @@ class AlterableLog:
     trimmed: int = 0
     opened: list[int] = field(default_factory=list)
     silences: int = 0
+    restarts: int = 0
 
     async def info(self, *, timeout_s: float = 5.0) -> LogInfo:
         kept = [entry.sequence for entry in self.entries]
@@ -46,6 +47,10 @@ class AlterableReader:
     log: AlterableLog
     position: int
     batch: int
+
+    @property
+    def restarts(self) -> int:
+        return self.log.restarts
 
     async def next(self, timeout_s: float) -> Sequence[Entry]:
         found = [entry for entry in self.log.entries if entry.sequence > self.position][: self.batch]

@@ -274,3 +274,31 @@ async def test_what_follows_a_silence_is_checked_against_the_position_again(benc
     with pytest.raises(ProjectionHalted, match="used their sequences again"):
         await running
     assert it.store.rows == [1, 2, 3, 4]
+
+
+async def test_a_log_restored_and_outgrown_behind_the_readers_back_halts_before_the_next_write(
+    bench: Any, story: Story
+) -> None:
+    """An older backup keeps `created`; what came since fills the sequences up to the position and past it."""
+    it, log = bench(4)
+
+    def restore() -> None:
+        log.entries[2:] = story.entries(6, first=3)
+        log.restarts += 1
+
+    it.store.after_write = restore
+    with pytest.raises(ProjectionHalted, match="used their sequences again"):
+        await it.until(lambda: False)
+    assert it.store.rows == [1, 2, 3, 4]
+
+
+async def test_a_log_replaced_while_nothing_comes_is_noticed_without_waiting_for_an_event(bench: Any) -> None:
+    it, log = bench(4)
+    running = asyncio.create_task(it.subject.run())
+    async with asyncio.timeout(5):
+        while log.silences < 3:  # noqa: ASYNC110 - another task's progress
+            await asyncio.sleep(0)
+    del log.entries[2:]
+    log.restarts += 1
+    with pytest.raises(ProjectionHalted, match="the log ends at 2"):
+        await running
