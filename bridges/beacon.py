@@ -16,6 +16,8 @@ RESTING_S: Final = 5.0
 class Beacon:
     """Puts a `ProjectionPosition` into `POSITIONS`: about every 0.5 s while moving, every 5 s at rest.
 
+    Nothing is told while the sink lacks events and it is not known since when.
+
     It is a hint for the sweeper, so a failure to publish is only logged.
     """
 
@@ -27,7 +29,10 @@ class Beacon:
         self._told = -1
 
     def moved(self, sequence: int, at_ns: int | None) -> None:
-        """The sink holds everything up to `sequence`; `at_ns` is the log's time of that event, None if unknown."""
+        """The sink holds everything up to `sequence`; `at_ns` is the log's time of that event, None if unknown.
+
+        Of a sink that holds nothing yet, it is the time of the first event that it lacks.
+        """
         if at_ns is not None or sequence != self._sequence:
             self._at_ns = at_ns
         self._sequence = sequence
@@ -49,6 +54,8 @@ class Beacon:
         sequence = self._sequence
         try:
             head = (await self._context.bus.log.info()).last
+            if head > sequence and self._at_ns is None:
+                return  # how far behind is not known yet; what was told last ages, which is the truth or more
             value = encode(self._position(sequence, max(head, sequence)))
             await self._context.bus.kv.put(subjects.POSITIONS, self._name, value)
         except AionError as error:
