@@ -1,8 +1,8 @@
 """The sweeper: reads the log, ends tasks past their deadline, keeps the log's window. Any number may run."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -11,7 +11,7 @@ from actors.runtime import Actor, Context
 from actors.sweeper.open_tasks import OpenTask, OpenTasks
 from actors.sweeper.settings import SweeperSettings
 from actors.sweeper.window import window_s
-from bus.port import Entry, Reader
+from bus.port import Entry
 from bus.subjects import POSITIONS
 from schemas.errors import AionError, DeadlineExceeded, Unavailable, WrongSequence
 from schemas.events import AuditEvent, Ended, Outcome
@@ -37,7 +37,8 @@ class Sweeper(Actor):
         super().__init__(context, settings)
         self._tasks = OpenTasks()
         self._positions: Mapping[str, bytes] = {}
-        self._log_last = 0
+        self._created = ""
+        self._newest: Entry | None = None
         self._swept = 0
         self._window: float | None = context.keep_s
         self._window_due = 0.0
@@ -56,24 +57,63 @@ class Sweeper(Actor):
     async def run(self) -> None:
         """Follow the log until drained; every tick end what is overdue.
 
+        What is known is checked against the log whenever the reader had to begin anew: in a log that was recreated or
+        restored there may be other tasks under the sequences that were read.
+        """
+        head = await self._begin()
+        while not self.context.draining.is_set():
+            await self._follow(head)
+            with suppress(Unavailable):  # else it follows on what it knows, and is told to begin again
+                head = await self._begin()
+
+    async def _begin(self) -> int:
+        """Where the log ends; what is known is forgotten when it is of another log, or of a longer one."""
+        info = await self.context.bus.log.info()
+        if info.created != self._created or info.last < self._log_last:
+            self._forget()
+        self._created = info.created
+        return info.last
+
+    def _forget(self) -> None:
+        if self._newest is not None:
+            self.context.log.warning("log_replaced", known_to=self._newest.sequence)
+        self._tasks, self._newest = OpenTasks(), None
+
+    @property
+    def _log_last(self) -> int:
+        return self._newest.sequence if self._newest is not None else 0
+
+    async def _follow(self, head: int) -> None:
+        """Read on from the newest entry, which is read again; returns when drained, or when the log may be another.
+
         Nothing is swept before the log was read to where it stood at the start: until then an ended task whose end
         was not read yet looks overdue, and every batch would cost as many refused appends as tasks were open.
         """
-        head = (await self.context.bus.log.info()).last
-        async with self.context.bus.log.read(0, linger_s=_LINGER_S) as reader:
+        async with self.context.bus.log.read(max(self._log_last - 1, 0), linger_s=_LINGER_S) as reader:
+            begun = reader.restarts
             while not self.context.draining.is_set():
-                await self._read(reader)
+                entries = await reader.next(_TICK_S)
+                if reader.restarts != begun:
+                    return
+                if not self._take(entries):
+                    self._forget()
+                    return
                 if self._log_last >= head:
                     await self._sweep()
                 await self._keep_window()
 
-    async def _read(self, reader: Reader) -> None:
-        entries = await reader.next(_TICK_S)
+    def _take(self, entries: Sequence[Entry]) -> bool:
+        """Learn what is new in `entries`; False when another entry stands where the newest known one did."""
+        known = self._newest
+        if known is not None and entries and entries[0].sequence == known.sequence and entries[0] != known:
+            return False
         for entry in entries:
-            self._apply(entry)
+            if entry.sequence > self._log_last:
+                self._apply(entry)
+        return True
 
     def _apply(self, entry: Entry) -> None:
-        self._log_last = entry.sequence
+        self._newest = entry
         try:
             event = entry.event()
         except Unreadable:
@@ -123,10 +163,12 @@ class Sweeper(Actor):
         if now_s < self._window_due:
             return
         self._window_due = now_s + self.settings.window_every_s
-        keep_s, required, now_ms = self.context.keep_s, self.settings.required, self.context.now_ms()
-        wanted = window_s(keep_s, required, self._known(), self._log_last, now_ms)
+        log, keep_s = self.context.bus.log, self.context.keep_s
+        positions = self._known()  # before the log's end, so that none of this log's is past it
         try:
-            await self.context.bus.log.set_window(wanted)
+            end = (await log.info()).last
+            wanted = window_s(keep_s, self.settings.required, positions, end, self.context.now_ms())
+            await log.set_window(wanted)
         except AionError as error:
             self.context.log.warning("window_not_set", error=error.code)
             return

@@ -9,13 +9,14 @@ LIFT_SHARE = 0.1
 
 
 def lag_s(position: ProjectionPosition | None, log_last: int, now_ms: int) -> float:
-    """Seconds by which a projection is behind; infinite when it never told where it is.
+    """Seconds by which a projection is behind; infinite when it never told where it is in this log.
 
-    A position that stands still below the log's end ages: a dead projection lags more every second.
+    A position that stands still below the log's end ages: a dead projection lags more every second. One past the end
+    was taken from another log: that projection has read nothing of this one.
     """
-    if position is None:
+    if position is None or position.sequence > log_last:
         return float("inf") if log_last else 0.0
-    if position.sequence >= log_last:
+    if position.sequence == log_last:
         return 0.0
     return position.lag_s + max(0, now_ms - position.at_ms) / 1000
 

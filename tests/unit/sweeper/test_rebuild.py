@@ -11,9 +11,12 @@ from actors.runtime import Context
 from actors.sweeper.actor import Sweeper
 from actors.sweeper.settings import SweeperSettings
 from bus.memory import MemoryBus, MemoryServer
+from bus.subjects import POSITIONS
 from schemas.errors import WrongSequence
 from schemas.events import UNROUTED, Accepted, Brief, Ended, Outcome, TaskEvent
 from schemas.ids import EventId, TaskId, TenantId
+from schemas.message import encode
+from schemas.registry import ProjectionPosition
 from schemas.result import Usage
 from schemas.task import Priority, Privacy
 
@@ -60,10 +63,10 @@ async def fill(bus: MemoryBus, count: int, open_at_once: int) -> None:
 
 
 @asynccontextmanager
-async def sweeping(bus: MemoryBus, keep_s: float = 3600.0) -> AsyncIterator[None]:
-    """A sweeper at work that waits for no projection."""
+async def sweeping(bus: MemoryBus, keep_s: float = 3600.0, required: tuple[str, ...] = ()) -> AsyncIterator[None]:
+    """A sweeper at work that waits for no projection but `required`."""
     context = Context(bus, "one", structlog.get_logger(), lambda: NOW_MS, random.Random(1), keep_s=keep_s)
-    sweeper = Sweeper(context, SweeperSettings(required=()))
+    sweeper = Sweeper(context, SweeperSettings(required=required, window_every_s=0.001))
     async with sweeper.lifespan():
         running = asyncio.create_task(sweeper.run())
         yield
@@ -99,3 +102,23 @@ async def test_the_log_keeps_what_the_one_setting_of_the_window_says() -> None:
     async with sweeping(bus, keep_s=700.0), asyncio.timeout(5):
         while (await bus.log.info()).max_age_s != 700.0:  # noqa: ASYNC110 - the twin has no event for it
             await asyncio.sleep(0)
+
+
+async def test_the_window_stays_lifted_while_the_log_is_read_up_to_where_a_projection_stopped() -> None:
+    """At a start the sweeper's own place is behind every projection's: it says nothing about who lags."""
+    bus = MemoryBus(MemoryServer(max_age_s=None))
+    await fill(bus, count=1500, open_at_once=1)
+    stopped = ProjectionPosition(projection="kafka", sequence=1000, head=1000, lag_s=0, at_ms=NOW_MS - 3_600_000)
+    await bus.kv.put(POSITIONS, "kafka", encode(stopped))
+    await bus.log.append(accepted("newest"), after=0)
+    windows: list[float | None] = []
+    set_window = bus.log.set_window
+
+    async def noted(max_age_s: float | None, *, timeout_s: float = 5.0) -> None:
+        windows.append(max_age_s)
+        await set_window(max_age_s, timeout_s=timeout_s)
+
+    bus.log.set_window = noted  # type: ignore[method-assign]
+    async with sweeping(bus, required=("kafka",)), asyncio.timeout(10):
+        _ = [entry async for entry in bus.log.follow(TENANT, TaskId("newest"))]
+    assert set(windows) == {None}

@@ -34,3 +34,8 @@ def test_a_dead_projection_of_a_quiet_log_does_not_lag() -> None:
 
 def test_a_projection_that_is_not_required_is_not_waited_for() -> None:
     assert window_s(KEEP_S, (), {}, log_last=100, now_ms=0) == KEEP_S
+
+
+def test_a_position_past_the_end_of_the_log_was_taken_from_another_one() -> None:
+    positions = {"kafka": position("kafka", 1_000_000, at_ms=1000)}
+    assert window_s(KEEP_S, ("kafka",), positions, log_last=5, now_ms=1000) is None
