@@ -5,6 +5,8 @@ import shutil
 import socket
 import subprocess
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,11 @@ class Natsd:
     """One port and one store in `folder`; `more` goes into its configuration. Whoever made it calls `kill`."""
 
     def __init__(self, binary: str, folder: Path, more: str = "") -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
+        self.port, self._monitor = _free_port(), _free_port()
         self._command = [binary, "-c", str(folder / "nats.conf")]
         self._store = folder / "store"
         (folder / "nats.conf").write_text(
-            f"listen: 127.0.0.1:{self.port}\n{more}\n"
+            f"listen: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self._monitor}\n{more}\n"
             f"jetstream {{ store_dir: {json.dumps(str(self._store))}, sync_interval: always }}\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,6 +49,12 @@ class Natsd:
                 time.sleep(0.02)
         raise AssertionError(f"nats-server did not listen within {START_S} s")
 
+    def slow_consumers(self) -> int:
+        """How many clients it has hung up on because they took too long."""
+        with closing(HTTPConnection("127.0.0.1", self._monitor, timeout=5)) as connection:
+            connection.request("GET", "/varz")
+            return int(json.loads(connection.getresponse().read())["slow_consumers"])
+
     def kill(self) -> None:
         """SIGKILL, if it runs."""
         if self._process is not None:
@@ -64,3 +70,9 @@ class Natsd:
         """The stopped server will find the store as it was copied."""
         shutil.rmtree(self._store)
         shutil.copytree(copy, self._store)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
