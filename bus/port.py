@@ -327,6 +327,11 @@ class Bus(Protocol):
         """Whether the server answered last; readiness follows it."""
         ...
 
+    @property
+    def reconnects(self) -> int:
+        """How often the connection was restored: what is only told live was missed meanwhile, however short it was."""
+        ...
+
     async def closed(self) -> None:
         """Returns when the connection is gone for good; the process should end non-zero then."""
         ...

@@ -51,7 +51,7 @@ class Waiting:
         self._clock = clock
         self._recheck_s = recheck_s
         self._waiters: dict[Key, set[Waiter]] = {}
-        self._was_connected = True
+        self._reconnects = bus.reconnects
         self.closed = False
         self.rescued = 0
         """Ends that the live feed missed and the safety net found."""
@@ -85,10 +85,10 @@ class Waiting:
 
     async def recheck(self) -> None:
         """One look at every task that is due, a few at a time."""
-        connected = self._bus.connected
-        reconnected, self._was_connected = connected and not self._was_connected, connected
-        if not connected:
+        if not self._bus.connected:
             return
+        reconnects = self._bus.reconnects
+        reconnected, self._reconnects = reconnects != self._reconnects, reconnects
         keys = [key for key, waiters in self._waiters.items() if reconnected or self._due(waiters)]
         for start in range(0, len(keys), CHECKS_AT_ONCE):
             async with asyncio.TaskGroup() as group:

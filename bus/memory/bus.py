@@ -38,6 +38,11 @@ class MemoryBus:
         """See `bus.port.Bus.connected`."""
         return self._link.alive
 
+    @property
+    def reconnects(self) -> int:
+        """See `bus.port.Bus.reconnects`. A twin's connection that was cut stays so."""
+        return 0
+
     async def closed(self) -> None:
         """See `bus.port.Bus.closed`."""
         await self._link.gone()

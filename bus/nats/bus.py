@@ -32,6 +32,11 @@ class NatsBus:
         """See `bus.port.Bus.connected`."""
         return self._connection.connected
 
+    @property
+    def reconnects(self) -> int:
+        """See `bus.port.Bus.reconnects`."""
+        return self._connection.reconnects
+
     async def closed(self) -> None:
         """See `bus.port.Bus.closed`."""
         await self._connection.closed()

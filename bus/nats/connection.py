@@ -39,6 +39,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._closed = asyncio.Event()
+        self.reconnects = 0
         self._reconnected: list[Callable[[], None]] = []
         self._asked: dict[str, Replied] = {}
         self._inbox = f"_INBOX.{os.urandom(12).hex()}"
@@ -74,6 +75,7 @@ class Connection:
 
     def link_restored(self) -> None:
         """See `Listener`."""
+        self.reconnects += 1
         for callback in tuple(self._reconnected):
             callback()
 
