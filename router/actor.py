@@ -37,6 +37,7 @@ class Router(Actor):
         self._adverts: Mapping[str, bytes] = {}
         self._routed = 0
         self._waited = 0
+        self._superseded = 0
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -55,7 +56,12 @@ class Router(Actor):
 
     def status(self) -> Mapping[str, object]:
         """Counts since the start."""
-        return {"routed": self._routed, "waited": self._waited, "engines": len(self._engines)}
+        return {
+            "routed": self._routed,
+            "waited": self._waited,
+            "superseded": self._superseded,
+            "engines": len(self._engines),
+        }
 
     def _engines_changed(self, key: str, value: bytes | None) -> None:
         adverts: list[EngineAdvert] = []
@@ -104,6 +110,7 @@ class Router(Actor):
         try:
             await persist(self.context.bus.log, event, after=delivery.entry.sequence, give_up_s=_APPEND_S)
         except WrongSequence:
+            self._superseded += 1
             self.context.log.info("route_superseded", task_id=event.task_id)
             return
         except LogFull as error:
