@@ -42,6 +42,8 @@ class LogInfo:
     last: int
     size_bytes: int
     max_age_s: float | None
+    max_bytes: int | None = None
+    """Past it appends are refused; None: no limit."""
 
 
 class Reader(Protocol):
@@ -168,6 +170,10 @@ class Queue(Protocol):
 
     async def pending(self, cursor: Cursor, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
         """Entries not yet delivered to anyone: the autoscaling signal."""
+        ...
+
+    async def backlog(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+        """Entries that wait or are in hand, over all work cursors that were ever opened; it opens none."""
         ...
 
 

@@ -91,6 +91,11 @@ class Cursor:
     max_ack_pending: int = 4096
 
 
+def is_work(cursor_name: str) -> bool:
+    """Whether a cursor of that name is part of the work queue: what it has not answered is waited for."""
+    return cursor_name.startswith(("accepted-", "attempt_failed-", "routed-"))
+
+
 def accepted(priority: Priority) -> Cursor:
     """New tasks of one priority, for the routers."""
     return Cursor(f"accepted-{priority}", f"aion.task.accepted.{priority}.>")

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from actors.runtime import Actor, Context
 from bus import subjects
 from bus.waiting import timeout
+from edge.admission import Admission
 from edge.catalogue import Catalogue
 from edge.credentials import Credentials
 from edge.health import Health
@@ -38,7 +39,8 @@ class Edge(Actor):
         self._limits = settings
         self._catalogue = Catalogue()
         self._waiting = Waiting(context.bus, context.log, time.monotonic, settings.recheck_s)
-        self._submission = Submission(context, settings, self._catalogue, self._waiting)
+        self._admission = Admission(context, settings.max_backlog)
+        self._submission = Submission(context, settings, self._catalogue, self._waiting, self._admission)
         self._tasks = Tasks(context, settings)
         self._loaded = False
         self._watch: asyncio.Task[None] | None = None
@@ -51,8 +53,9 @@ class Edge(Actor):
         async with AsyncExitStack() as stack:
             keys = await self._open_views(stack)
             await stack.enter_async_context(self.context.bus.log.live("ended", self._waiting.ended))
+            await self._admission.look()
             runner = await self._listen(keys)
-            watch = self._watch = asyncio.create_task(self._waiting.watch(), name="edge.watch")
+            watch = self._watch = asyncio.create_task(self._watch_over(), name="edge.watch")
             self._loaded = True
             try:
                 yield
@@ -60,7 +63,7 @@ class Edge(Actor):
                 await self._finish(runner, watch)
 
     async def run(self) -> None:
-        """Ends with the drain; raises when the safety net under the waiting requests broke."""
+        """Ends with the drain; raises when what looks after the waiting requests and the queue broke."""
         draining = asyncio.create_task(self.context.draining.wait(), name="edge.draining")
         watch = [self._watch] if self._watch is not None else []
         try:
@@ -70,6 +73,11 @@ class Edge(Actor):
         for task in watch:
             if task.done():
                 task.result()
+
+    async def _watch_over(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._waiting.watch())
+            group.create_task(self._admission.watch())
 
     def ready(self) -> str | None:
         """What is missing, else None."""
@@ -84,6 +92,8 @@ class Edge(Actor):
             "streams": self._tasks.streams.inside,
             "dropped_streams": self._tasks.dropped_streams,
             "rescued_waits": self._waiting.rescued,
+            "backlog": self._admission.backlog,
+            "refused_for_backlog": self._admission.refused,
         }
 
     async def _open_views(self, stack: AsyncExitStack) -> Mapping[str, bytes]:

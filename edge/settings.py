@@ -23,6 +23,9 @@ class EdgeSettings(BaseModel):
     )
     accept_timeout_s: float = Field(default=5.0, gt=0, description="How long one append is tried before a 503.")
     max_waiting: int = Field(default=4096, ge=1, description="Submissions being accepted or waited for at once.")
+    max_backlog: int = Field(
+        default=20_000, ge=1, description="Tasks that wait for routers and executors, over all edges; then 503."
+    )
     max_reading: int = Field(default=512, ge=1, description="Reads and cancels at once.")
     max_open_streams: int = Field(default=1024, ge=1)
     max_cached_keys: int = Field(default=10_000, ge=1)

@@ -8,6 +8,7 @@ from aiohttp import web
 from actors.runtime import Context
 from bus.waiting import timeout
 from edge.acceptance import Taken, Times, accept, accepted_event, meet
+from edge.admission import Admission
 from edge.bulkhead import Bulkhead
 from edge.catalogue import Catalogue
 from edge.intake import Naming, Preference, check_tenant, check_timeout, read_naming, read_prefer, read_request
@@ -27,8 +28,11 @@ JSON = "application/json"
 class Submission:
     """Takes tasks in: one instance serves all requests of an edge."""
 
-    def __init__(self, context: Context, settings: EdgeSettings, catalogue: Catalogue, waiting: Waiting) -> None:
+    def __init__(
+        self, context: Context, settings: EdgeSettings, catalogue: Catalogue, waiting: Waiting, admission: Admission
+    ) -> None:
         self._context = context
+        self._admission = admission
         self._settings = settings
         self._catalogue = catalogue
         self._waiting = waiting
@@ -56,6 +60,7 @@ class Submission:
             raise Unavailable("this edge is draining: send the request again, another takes it", retry_after_s=1)
         if not self._context.bus.connected:
             raise BusDisconnected("the bus is away: nothing was accepted, send the request again", retry_after_s=2)
+        self._admission.check()
 
     async def _body(self, request: web.Request) -> bytes:
         if "Content-Type" in request.headers and request.content_type != JSON:

@@ -17,6 +17,7 @@
     |- Unavailable                unavailable        503   UNAVAILABLE          yes
     |  |- NoResponders            no_responders      503   UNAVAILABLE          yes
     |  |- LogFull                 log_full           503   UNAVAILABLE          yes
+    |  |- Overloaded              overloaded         503   UNAVAILABLE          yes
     |  `- BusDisconnected         bus_disconnected   503   UNAVAILABLE          yes
     |- DeadlineExceeded           deadline_exceeded  504   DEADLINE_EXCEEDED    no
     |- ModuleFailed               module_error       500   INTERNAL             no
@@ -168,6 +169,12 @@ class LogFull(Unavailable):
     """The log reached `max_bytes` and refuses appends rather than dropping what is unread."""
 
     code = "log_full"
+
+
+class Overloaded(Unavailable):
+    """More waits than may: the request was refused before anything was done about it."""
+
+    code = "overloaded"
 
 
 class BusDisconnected(Unavailable):

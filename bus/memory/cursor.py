@@ -96,6 +96,10 @@ class CursorState:
         entries = self._store.after(self._position, self._store.last_sequence)
         return sum(matches(self.cursor.filter, entry.subject) for entry in entries)
 
+    def unanswered(self) -> int:
+        """Entries that are in hand or wait to be delivered again."""
+        return len(self._open)
+
     def _next_hand(self) -> Hand | None:
         for hand in self._hands:
             if hand.free > 0:

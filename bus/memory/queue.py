@@ -145,3 +145,9 @@ class MemoryQueue:
         self._link.check()
         await asyncio.sleep(0)
         return self._server.cursor(cursor).ahead()
+
+    async def backlog(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+        """See `bus.port.Queue.backlog`."""
+        self._link.check()
+        await asyncio.sleep(0)
+        return self._server.backlog()

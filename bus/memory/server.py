@@ -9,7 +9,7 @@ from bus.memory.cursor import CursorState
 from bus.memory.log_store import LogStore
 from bus.memory.services import Services
 from bus.memory.token_store import TokenStore
-from bus.subjects import Cursor
+from bus.subjects import Cursor, is_work
 
 
 class LoopClock:
@@ -62,6 +62,11 @@ class MemoryServer:
             state = self._cursors[cursor.name] = CursorState(cursor, self.log)
         state.cursor = cursor
         return state
+
+    def backlog(self) -> int:
+        """What the work cursors have not answered."""
+        work = [state for name, state in self._cursors.items() if is_work(name)]
+        return sum(state.ahead() + state.unanswered() for state in work)
 
     def lose_next_ack(self, count: int = 1) -> None:
         """The next `count` appends are stored and their acknowledgements never arrive."""

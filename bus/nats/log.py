@@ -161,12 +161,14 @@ class NatsLog:
         answer = await self._connection.api(f"STREAM.INFO.{LOG_STREAM}", None, timeout_s=timeout_s)
         state: dict[str, Any] = answer["state"]
         max_age_ns = int(answer["config"].get("max_age", 0))
+        max_bytes = int(answer["config"].get("max_bytes", -1))
         return LogInfo(
             created=answer["created"],
             first=int(state["first_seq"]),
             last=int(state["last_seq"]),
             size_bytes=int(state["bytes"]),
             max_age_s=max_age_ns / SECOND_NS if max_age_ns else None,
+            max_bytes=max_bytes if max_bytes > 0 else None,
         )
 
     async def set_window(self, max_age_s: float | None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +15,7 @@ from bus.nats.layout import SECOND_NS
 from bus.nats.message import Message
 from bus.nats.stored import entry, place
 from bus.port import DEFAULT_TIMEOUT_S, Delivery, Entry, Taker, TakerStopped
-from bus.subjects import LOG_STREAM, Cursor
+from bus.subjects import LOG_STREAM, Cursor, is_work
 from schemas.errors import AionError, ServerIncompatible
 
 _EXPIRES_S = 30.0
@@ -218,6 +218,17 @@ class NatsQueue:
         answer = await self._connection.api(f"CONSUMER.INFO.{LOG_STREAM}.{cursor.name}", None, timeout_s=timeout_s)
         return int(answer["num_pending"])
 
+    async def backlog(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
+        """See `bus.port.Queue.backlog`."""
+        found, unanswered = 0, 0
+        while True:
+            answer = await self._connection.api(f"CONSUMER.LIST.{LOG_STREAM}", {"offset": found}, timeout_s=timeout_s)
+            consumers = answer.get("consumers") or []
+            found += len(consumers)
+            unanswered += sum(_unanswered(info) for info in consumers)
+            if not consumers or found >= int(answer["total"]):
+                return unanswered
+
     async def _ensure(self, cursor: Cursor) -> None:
         config: dict[str, Any] = {
             "durable_name": cursor.name,
@@ -239,3 +250,10 @@ class NatsQueue:
         ignored = sorted(key for key, value in config.items() if answer["config"].get(key) != value)
         if ignored:
             raise ServerIncompatible(f"cursor {cursor.name}: the server did not take {', '.join(ignored)}")
+
+
+def _unanswered(info: Mapping[str, Any]) -> int:
+    """What a work cursor has not delivered, and what was delivered and not answered; none of any other consumer."""
+    if not is_work(str(info["config"].get("durable_name", ""))):
+        return 0
+    return int(info["num_pending"]) + int(info["num_ack_pending"])

@@ -259,6 +259,7 @@ async def test_info_names_the_log_and_its_bounds(ground: Any, given: Any) -> Non
     assert after.size_bytes > before.size_bytes == 0
     assert before.created == after.created
     assert before.max_age_s == after.max_age_s == 600.0
+    assert before.max_bytes == after.max_bytes == 64 << 20
 
 
 async def test_the_window_can_be_lifted_and_set(ground: Any) -> None:

@@ -284,6 +284,24 @@ async def test_pending_counts_what_nobody_was_given(ground: Any, given: Any) -> 
         assert await bus.queue.pending(CURSOR) <= 4
 
 
+async def test_the_backlog_is_all_that_no_work_cursor_has_answered(ground: Any, given: Any) -> None:
+    shadow, high = Cursor("shadow", CURSOR.filter), accepted(Priority.HIGH)
+    async with ground.bus() as bus, ground.bus() as other:
+        assert await bus.queue.backlog() == 0
+        await _append(bus, given, 6)
+        await bus.log.append(given.accepted(given.task_id(), priority=Priority.HIGH), after=0)
+        async with bus.queue.take(CURSOR, slots=2) as taker, bus.queue.take(shadow, slots=1):
+            held = [await _get(taker), await _get(taker)]
+            assert await other.queue.backlog() == 6, "a cursor that nobody opened yet is not known"
+            async with other.queue.take(high, slots=1), other.log.read(0):
+                assert await other.queue.backlog() == 7
+                await held[0].done()
+                await held[1].give_back(30.0)
+                await _get(taker)
+                await asyncio.sleep(0.1)
+                assert await other.queue.backlog() == 6
+
+
 async def test_cursors_of_two_names_each_see_everything(ground: Any, given: Any) -> None:
     other = Cursor("shadow-accepted-normal", CURSOR.filter)
     async with ground.bus() as bus:

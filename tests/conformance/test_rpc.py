@@ -123,11 +123,12 @@ async def test_a_full_mailbox_refuses_at_once(ground: Any) -> None:
 
     async with ground.bus() as bus, bus.rpc.serve(SERVICE, [Answer(ECHO, wait, concurrency=2, mailbox=3)]):
         asking = [asyncio.create_task(_ask(bus, ECHO, Ask(text=str(n)))) for n in range(12)]
-        refused, _ = await asyncio.wait(asking, timeout=1.0)
+        refused, _ = await asyncio.wait(asking, timeout=0.5)
         gate.set()
         results = await asyncio.gather(*asking, return_exceptions=True)
     assert len(refused) == 7
-    assert {type(task.exception()) for task in refused} == {TooManyRequests}
+    errors = [task.exception() for task in refused]
+    assert {(type(error), error.http_status, error.retry_after_s) for error in errors} == {(TooManyRequests, 429, 1.0)}
     assert sorted(r.text for r in results if isinstance(r, Told)) == ["0", "1", "2", "3", "4"]
 
 
