@@ -75,12 +75,19 @@ async def until(look: Callable[[], Awaitable[Any]]) -> Any:
         return found
 
 
+async def fill_up(bus: Bus) -> None:
+    for number in range(30):
+        try:
+            await bus.log.append(Story().accepted(f"f{number}", text="x" * 100_000), after=0)
+        except LogFull:
+            return
+    raise AssertionError("the log took it all")
+
+
 async def test_a_log_at_its_limit_is_a_503_that_says_when_and_passes_by_itself(nats: Natsd) -> None:
     """Between two looks only the server's own refusal is there: it must say the same."""
     async with front(nats, max_bytes=2 * MIB) as it:
-        with pytest.raises(LogFull):
-            for number in range(30):
-                await it.bus.log.append(Story().accepted(f"f{number}", text="x" * 100_000), after=0)
+        await fill_up(it.bus)
         status, problem, retry_after = await it.submit(200_000)
         assert (status, problem["code"], problem["retryable"]) == (503, "log_full", True)
         assert retry_after is not None
