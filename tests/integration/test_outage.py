@@ -45,8 +45,8 @@ from schemas.task import Priority
 
 GONE_S = float(os.environ.get("AION_OUTAGE_S", "8"))
 RATE = float(os.environ.get("AION_OUTAGE_RATE", "100"))
-BEFORE_S = 2.0
-AFTER_S = 5.0
+BEFORE_S = 1.5
+AFTER_S = 4.5
 ENGINE = "echo"
 
 
@@ -198,9 +198,7 @@ async def test_a_server_that_is_gone_is_refused_at_once_and_recovered_from(nats:
     late = [answer for answer in load.answers if answer.due_s > back_at + 3.0]
     assert late
     assert {answer.status for answer in late} == {202}
-    assert [
-        answer.task_id for answer in taken if stored.get(str(answer.task_id)) != ["accepted", "routed", "ended"]
-    ] == []
+    assert {answer.task_id for answer in taken} - stored.keys() == set()
     assert {tuple(life) for life in stored.values()} == {("accepted", "routed", "ended")}
 
 
