@@ -47,6 +47,8 @@ GONE_S = float(os.environ.get("AION_OUTAGE_S", "8"))
 RATE = float(os.environ.get("AION_OUTAGE_RATE", "100"))
 BEFORE_S = 1.5
 AFTER_S = 4.5
+TIMEOUT_S = 30 + 2 * GONE_S
+"""Of a task: none passes its deadline because the server is away."""
 ENGINE = "echo"
 
 
@@ -107,7 +109,7 @@ class Load:
                 group.create_task(self._one(due_s, number))
 
     async def _one(self, due_s: float, number: int) -> None:
-        task = {"intent": "greet", "params": {"number": number}}
+        task = {"intent": "greet", "params": {"number": number}, "sla": {"timeout_s": TIMEOUT_S}}
         async with self.http.post("/v1/tasks", json=task, headers={"Prefer": "respond-async"}) as response:
             body = await response.json()
             took_s = time.monotonic() - due_s
