@@ -15,6 +15,7 @@ from bus.waiting import timeout
 from edge.admission import Admission
 from edge.catalogue import Catalogue
 from edge.credentials import Credentials
+from edge.heads import Heads, HeadsSite
 from edge.health import Health
 from edge.middleware import authenticated, problems
 from edge.settings import EdgeSettings
@@ -39,6 +40,7 @@ class Edge(Actor):
         self._limits = settings
         self._catalogue = Catalogue()
         self._waiting = Waiting(context.bus, context.log, time.monotonic, settings.recheck_s)
+        self._heads = Heads(settings.head_timeout_s)
         self._admission = Admission(context, settings.max_backlog)
         self._submission = Submission(context, settings, self._catalogue, self._waiting, self._admission)
         self._tasks = Tasks(context, settings)
@@ -91,6 +93,7 @@ class Edge(Actor):
             "submissions": self._submission.bulkhead.inside,
             "streams": self._tasks.streams.inside,
             "dropped_streams": self._tasks.dropped_streams,
+            "slow_heads": self._heads.cut,
             "rescued_waits": self._waiting.rescued,
             "backlog": self._admission.backlog,
             "refused_for_backlog": self._admission.refused,
@@ -110,10 +113,8 @@ class Edge(Actor):
         )
         await runner.setup()
         try:
-            site = web.TCPSite(
-                runner, self._limits.host, self._limits.port, backlog=1024, reuse_port=self._limits.reuse_port or None
-            )
-            await site.start()
+            limits = self._limits
+            await HeadsSite(runner, limits.host, limits.port, self._heads, reuse_port=limits.reuse_port).start()
         except BaseException as error:
             await runner.cleanup()
             if isinstance(error, OSError):
@@ -126,7 +127,7 @@ class Edge(Actor):
 
     def _application(self, keys: Mapping[str, bytes]) -> web.Application:
         credentials = Credentials(keys, self.context.now_ms, self._limits.max_cached_keys)
-        around = [problems(self.context), authenticated(credentials)]
+        around = [self._heads.middleware, problems(self.context), authenticated(credentials)]
         application = web.Application(middlewares=around, client_max_size=self._limits.max_body_bytes)
         health, tasks = Health(self._checks), self._tasks
         application.add_routes(
@@ -161,5 +162,6 @@ class Edge(Actor):
                 await self._submission.bulkhead.empty()
         self._waiting.close()
         await runner.cleanup()
+        self._heads.close()
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)

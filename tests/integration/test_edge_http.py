@@ -447,3 +447,32 @@ async def test_a_drain_refuses_new_tasks_lets_waiters_finish_and_ends_streams() 
         await world.end("w", entry.sequence)
         assert (await waiting)[0] == 200
         assert (await stream.content.read()).decode().rstrip().endswith(": draining: reconnect with Last-Event-ID")
+
+
+async def test_a_head_that_comes_byte_by_byte_is_cut_off_and_a_whole_one_may_wait() -> None:
+    async with world_of(head_timeout_s=0.3) as world:
+        slow_reader, slow = await asyncio.open_connection("127.0.0.1", world.edge.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.edge.port)
+        try:
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert b"200 OK" in await reader.readline()
+            dripping = asyncio.create_task(drip(slow, b"GET /healthz HTTP/1.1\r\nX-Slow: " + b"a" * 1000))
+            async with asyncio.timeout(3):
+                assert await slow_reader.read() == b""
+            dripping.cancel()
+            writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            async with asyncio.timeout(3):
+                assert await reader.readuntil(b'{"status": "ok"}')
+                assert await reader.readuntil(b'{"status": "ok"}')
+            assert world.edge.status()["slow_heads"] == 1
+        finally:
+            await asyncio.gather(dripping, return_exceptions=True)
+            for one in (slow, writer):
+                one.close()
+
+
+async def drip(writer: asyncio.StreamWriter, data: bytes) -> None:
+    for byte in data:
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0.02)
