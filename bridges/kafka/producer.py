@@ -11,6 +11,7 @@ from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from bridges.kafka import topics
+from bridges.kafka.connect import client_options
 from bridges.kafka.encode import Record
 from bridges.kafka.partition import partition_of
 from bridges.kafka.settings import KafkaSettings
@@ -27,10 +28,9 @@ Batches = dict[tuple[str, int], list[BatchBuilder]]
 async def transactional_producer(settings: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
     """A producer that has fenced every earlier one of its transactional id, and ended their open transaction."""
     producer = AIOKafkaProducer(
-        bootstrap_servers=settings.bootstrap,
+        **client_options(settings),
         transactional_id=settings.transactional_id,
         transaction_timeout_ms=settings.transaction_timeout_ms,
-        request_timeout_ms=settings.request_timeout_ms,
         max_batch_size=settings.batch_bytes,
         compression_type=settings.codec,
     )

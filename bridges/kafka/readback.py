@@ -7,6 +7,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from bridges.kafka.connect import client_options
 from bridges.kafka.settings import KafkaSettings
 from bus.waiting import timeout
 from schemas.errors import Unavailable
@@ -22,10 +23,9 @@ async def consumer(
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """A consumer without a group, at the beginning of `partitions`."""
     reader = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap,
+        **client_options(settings),
         isolation_level=isolation,
         enable_auto_commit=False,
-        request_timeout_ms=settings.request_timeout_ms,
         max_partition_fetch_bytes=4_194_304,
     )
     try:

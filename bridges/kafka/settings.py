@@ -1,8 +1,9 @@
 """What the Kafka bridge can be told."""
 
+from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 
 from bridges.projection import ProjectionSettings
 
@@ -11,6 +12,13 @@ class KafkaSettings(ProjectionSettings):
     """One bridge over one log. The three timeouts nest: ours < the client's request < the transaction's."""
 
     bootstrap: str = Field(default="127.0.0.1:9092", description="host:port[,host:port...]")
+    tls: bool = Field(default=False, description="Speak TLS; naming a file below demands it as well.")
+    tls_ca: Path | None = Field(default=None, description="PEM file; without one the system's authorities count.")
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    user: str | None = Field(default=None, min_length=1, description="With a password: SASL.")
+    password: SecretStr | None = None
+    mechanism: Literal["plain", "scram-sha-256", "scram-sha-512"] = "scram-sha-512"
     transactional_id: str = Field(default="aion-bridge-0", description="One per log; two bridges with one id fence.")
     prefix: str = Field(default="", pattern=r"^[a-z0-9._-]{0,64}$", description="Put before every topic name.")
     partitions: int = Field(default=4, ge=1, le=1024, description="Of every topic keyed by task or tenant.")
@@ -31,6 +39,21 @@ class KafkaSettings(ProjectionSettings):
                 f"transaction_timeout_ms {self.transaction_timeout_ms} must hold, else a client retries in our back"
             )
         return self
+
+    @model_validator(mode="after")
+    def _credentials_fit(self) -> "KafkaSettings":
+        if (self.user is None) != (self.password is None):
+            raise ValueError("user and password belong together: set both, or neither")
+        if self.user is not None and self.mechanism == "plain" and not self.wants_tls:
+            raise ValueError("mechanism plain would send the password in the clear: set tls, or take scram-sha-512")
+        if self.tls_key is not None and self.tls_cert is None:
+            raise ValueError("tls_key is the key of a certificate: set tls_cert as well")
+        return self
+
+    @property
+    def wants_tls(self) -> bool:
+        """Whether brokers must speak TLS; plaintext is never fallen back to."""
+        return self.tls or self.tls_ca is not None or self.tls_cert is not None
 
     @property
     def codec(self) -> str | None:

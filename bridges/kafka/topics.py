@@ -10,6 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError
 
+from bridges.kafka.connect import client_options
 from bridges.kafka.settings import KafkaSettings
 from bus.waiting import timeout
 from schemas.errors import Misconfigured, Unavailable
@@ -96,7 +97,7 @@ async def survey(settings: KafkaSettings, timeout_s: float) -> Survey:
 
 @asynccontextmanager
 async def _administering(settings: KafkaSettings, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.bootstrap, request_timeout_ms=settings.request_timeout_ms)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         async with timeout(timeout_s):
             await admin.start()
