@@ -15,9 +15,7 @@ class EdgeSettings(BaseModel):
     reuse_port: bool = Field(default=False, description="Let several edges of one machine share the port (Linux).")
     max_body_bytes: int = Field(default=262_144, ge=1024, le=786_432, description="A body becomes one log message.")
     max_depth: int = Field(default=32, ge=1, le=200, description="Nesting of a JSON body; pydantic stops at 200.")
-    head_timeout_s: float = Field(
-        default=10.0, gt=0, description="Until a connection has shown a request."
-    )
+    head_timeout_s: float = Field(default=10.0, gt=0, description="Until a connection has shown a request.")
     body_timeout_s: float = Field(default=10.0, gt=0, description="A body that is not complete by then is refused.")
     default_wait_s: float = Field(default=30.0, ge=0)
     max_wait_s: float = Field(default=60.0, ge=0, description="`Prefer: wait` is lowered to this.")

@@ -127,7 +127,8 @@ async def test_a_full_mailbox_refuses_at_once(ground: Any) -> None:
         gate.set()
         results = await asyncio.gather(*asking, return_exceptions=True)
     assert len(refused) == 7
-    errors = [task.exception() for task in refused]
+    errors = [error for error in results if isinstance(error, AionError)]
+    assert len(errors) == len(refused)
     assert {(type(error), error.http_status, error.retry_after_s) for error in errors} == {(TooManyRequests, 429, 1.0)}
     assert sorted(r.text for r in results if isinstance(r, Told)) == ["0", "1", "2", "3", "4"]
 
