@@ -6,7 +6,7 @@ No filter subject for projections: the server reads a filtered stream two to fou
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -61,12 +61,23 @@ class StreamReader:
         self._lost = True
         self._inbox = ""
         self._subscription: Subscription | None = None
+        self._forget_reconnects: Callable[[], None] = lambda: None
         self.restarts = 0
         self.pending = 0
 
     async def open(self) -> None:
         """Subscribe and create the consumer, so that nothing stored from now on is missed."""
-        await self._restart()
+        self._forget_reconnects = self._connection.on_reconnect(self._doubt)
+        try:
+            await self._restart()
+        except BaseException:
+            self._forget_reconnects()
+            raise
+
+    def _doubt(self) -> None:
+        """The server may have sent over the lost connection what never came, and beats on as if it had arrived."""
+        self._lost = True
+        self._arrived.set()
 
     def lose(self) -> None:
         """Distrust what is in hand: the next read begins with a new consumer, at the last position handed out."""
@@ -75,6 +86,7 @@ class StreamReader:
 
     async def close(self) -> None:
         """Forget the consumer; the server would after half a minute."""
+        self._forget_reconnects()
         await self._forget()
 
     async def next(self, timeout_s: float) -> Sequence[tuple[Place, Message]]:
