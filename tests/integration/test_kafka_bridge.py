@@ -255,7 +255,7 @@ async def test_verify_finds_a_planted_duplicate(settings: KafkaSettings) -> None
     last = await live_some(bus, 5)
     async with open_kafka_sink(settings) as sink:
         await sink.write(await whole_batch(bus))
-    (planted,) = Encoder("LOG", record_bytes=100_000).encode((await entries_of(bus))[3])
+    (planted,) = Encoder("LOG", record_bytes=100_000).encode((await entries_of(bus))[3:4])
     producer = AIOKafkaProducer(bootstrap_servers=settings.bootstrap)
     async with producer:
         await producer.send_and_wait(
