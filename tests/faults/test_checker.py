@@ -1,5 +1,6 @@
 """The checker can fail: a clean history passes, and every planted defect is caught by the rule made for it."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -18,6 +19,8 @@ from checker.history import (
     KafkaRecord,
     LogEntry,
     Nemesis,
+    Outage,
+    Reading,
     Submission,
     TaskRow,
     UsageRow,
@@ -33,10 +36,21 @@ def entry(sequence: int, task: str, event: str) -> LogEntry:
     lane = {"ended": "completed", "accepted": "normal", "attempt_failed": "normal"}.get(event, "wasm-normal")
     body: dict[str, Any] = {"event": event, "event_id": f"id-{sequence}"}
     if event == "accepted":
-        body |= {"metadata": {"ref": f"ref-{task}"}, "brief": {"deadline_ms": 60_000}}
+        body |= {"metadata": {"ref": f"ref-{task}", "variant": "a"}, "brief": {"deadline_ms": 60_000}}
+        body |= {"params": {"text": "the canary of acme"}}
     if event == "ended":
-        body |= {"outcome": "completed", "usage": {"cost_nanousd": 1_500, "tokens": 7}}
+        usage = {"cost_nanousd": 1_500, "tokens": 7, "latency_ms": 3}
+        body |= {"outcome": "completed", "intent": "summarize", "result": {"n": sequence}, "usage": usage}
+    body |= {"tenant_id": "acme", "task_id": task}
     return LogEntry(sequence, f"aion.task.{event}.{lane}.acme.{task}", 1000 + sequence, body)
+
+
+def result_of(log: Sequence[LogEntry], task: str) -> bytes:
+    """The canonical result as a client gets it."""
+    end = next(e for e in log if e.event == "ended" and e.task is not None and e.task.task_id == task)
+    usage = {"latency_ms": 3, "tokens": 7, "cost_usd": 0.0000015}
+    shown = {"task_id": task, "intent": "summarize", "status": "OK", "result": end.body["result"], "usage": usage}
+    return json.dumps(shown).encode()
 
 
 def projected(log: Sequence[LogEntry]) -> list[KafkaRecord]:
@@ -67,15 +81,29 @@ def clean() -> History:
     return History(
         begin=BEGIN,
         end=end,
-        submissions=[Submission(f"ref-{task}", "ok", task, 1000, "202") for task in lives]
-        + [Submission("ref-t0", "info", None, 990, "reset"), Submission("ref-never", "fail", None, 990, "429")],
+        submissions=[Submission(f"ref-{task}", "ok", task, 1000, "202", "acme", "a") for task in lives]
+        + [Submission("ref-t0", "info", None, 990, "reset", "acme", "a")]
+        + [Submission("ref-never", "fail", None, 990, "429", "acme", "a")]
+        + [Submission("ref-t1", "ok", "t1", 2000, "200", "acme", "a", result_of(log, "t1"))]
+        + [Submission("ref-t1", "fail", None, 2000, "422 key_reused", "acme", "b")],
         log=log,
         kafka=projected(log),
         tasks=[TaskRow("acme", task, "ended", "completed", 1_500) for task in lives],
         usage=[UsageRow("acme", task, 1_500, 7) for task in lives],
         positions={"kafka": end, "ledger": end},
         nemesis=[Nemesis(1105, "SIGKILL router")],
+        readings=[
+            Reading("acme", "t1", 2010, "get", 200, result_of(log, "t1")),
+            Reading("acme", "t0", 2010, "get", 200),
+            Reading("acme", "t3", 2020, "stream", 200, result_of(log, "t3"), sequences_of(log, "t3")),
+            Reading("evil", "t1", 2030, "get", 404),
+        ],
+        canaries={"acme": "the canary of acme", "evil": "the canary of evil"},
     )
+
+
+def sequences_of(log: Sequence[LogEntry], task: str) -> tuple[int, ...]:
+    return tuple(e.sequence for e in log if e.task is not None and e.task.task_id == task)
 
 
 def of(history: History, task: str, event: str) -> LogEntry:
@@ -230,6 +258,71 @@ def bills(history: History, **changes: Any) -> History:
     return replace(history, usage=[first._replace(**changes), *rest])
 
 
+def resubmitted(history: History, number: int, **changes: Any) -> History:
+    submissions = list(history.submissions)
+    submissions[number] = submissions[number]._replace(**changes)
+    return replace(history, submissions=submissions)
+
+
+def reread(history: History, number: int, **changes: Any) -> History:
+    readings = list(history.readings)
+    readings[number] = readings[number]._replace(**changes)
+    return replace(history, readings=readings)
+
+
+def altered_replay(history: History) -> History:
+    return resubmitted(history, -2, body=result_of(history.log, "t1").replace(b'"tokens": 7', b'"tokens":  7'))
+
+
+def forged_result(history: History) -> History:
+    forged = result_of(history.log, "t1").replace(b'"OK"', b'"ERROR"')
+    return reread(resubmitted(history, -2, body=forged), 0, body=forged)
+
+
+def result_of_an_open_task(history: History) -> History:
+    known = history.readings[2].sequences[:-1]
+    return reread(without_events(history, "t3", "ended"), 2, sequences=known)
+
+
+def moved_to_another_tenant(history: History) -> History:
+    """As if the edge had stored t2 for somebody else, and every copy had followed."""
+    log = [
+        e._replace(subject=e.subject.replace(".acme.t2", ".evil.t2"), body={**e.body, "tenant_id": "evil"})
+        if e.task is not None and e.task.task_id == "t2"
+        else e
+        for e in history.log
+    ]
+    tasks = [t._replace(tenant_id="evil") if t.task_id == "t2" else t for t in history.tasks]
+    usage = [u._replace(tenant_id="evil") if u.task_id == "t2" else u for u in history.usage]
+    return replace(history, log=log, kafka=projected(log), tasks=tasks, usage=usage, canaries={})
+
+
+def wrong_tenant_in_body(history: History) -> History:
+    wrong = of(history, "t3", "routed")
+    log = [e._replace(body={**e.body, "tenant_id": "evil"}) if e == wrong else e for e in history.log]
+    return replace(history, log=log, kafka=projected(log))
+
+
+def leaked_canary(history: History) -> History:
+    wrong = of(history, "t3", "routed")
+    log = [e._replace(body={**e.body, "x": "the canary of evil"}) if e == wrong else e for e in history.log]
+    return replace(history, log=log, kafka=projected(log))
+
+
+def result_before_acceptance(history: History) -> History:
+    first, last = of(history, "t2", "accepted"), of(history, "t2", "ended")
+    swapped = {
+        first.sequence: first._replace(subject=last.subject, body=last.body),
+        last.sequence: last._replace(subject=first.subject, body=first.body),
+    }
+    log = [swapped.get(e.sequence, e) for e in history.log]
+    return replace(history, log=log, kafka=projected(log))
+
+
+def swapped_tenant_in_ledger(history: History) -> History:
+    return bills(history, tenant_id="evil")
+
+
 def billed_open(history: History) -> History:
     return replace(without_events(history, "t2", "ended"), tasks=history.tasks)
 
@@ -273,6 +366,25 @@ PLANTED: dict[str, tuple[str, Callable[[History], History]]] = {
     "no bill": ("not_billed", lambda h: replace(h, usage=h.usage[1:])),
     "two bills": ("billed_twice", lambda h: replace(h, usage=[*h.usage, h.usage[0]])),
     "a bill for an open task": ("billed_open_task", billed_open),
+    "a bill of another tenant": ("ledger_unasked", swapped_tenant_in_ledger),
+    "a result before its acceptance": ("illegal_transition", result_before_acceptance),
+    "one byte of a replay altered": ("replay_altered", altered_replay),
+    "a result that is not the log's": ("result_differs", forged_result),
+    "a result of a task that has none": ("result_not_kept", result_of_an_open_task),
+    "a 202 that was not kept": ("task_lost", lambda h: resubmitted(h, 0, task_id="t9")),
+    "another body accepted under a key": ("other_body_accepted", lambda h: resubmitted(h, -1, kind="ok", task_id="t1")),
+    "the same body refused under its key": ("replay_refused", lambda h: resubmitted(h, -1, variant="a")),
+    "a task denied to its owner": ("task_denied", lambda h: reread(h, 1, status=404)),
+    "a task shown to another tenant": ("foreign_task_shown", lambda h: reread(h, 3, status=200)),
+    "a task stored for another tenant": ("tenant_swapped", moved_to_another_tenant),
+    "an event that names another tenant": ("tenant_swapped", wrong_tenant_in_body),
+    "a text of another tenant": ("canary_leaked", leaked_canary),
+    "a text of another tenant in an answer": (
+        "canary_leaked",
+        lambda h: reread(h, 0, body=b"the canary of evil"),
+    ),
+    "a stream that goes back": ("stream_reordered", lambda h: reread(h, 2, sequences=h.readings[2].sequences[::-1])),
+    "a stream that leaves one out": ("stream_gap", lambda h: reread(h, 2, sequences=h.readings[2].sequences[1:])),
 }
 
 
@@ -297,7 +409,20 @@ def test_every_rule_has_a_planted_defect() -> None:
 
 def test_every_defect_alone_is_told_from_the_others() -> None:
     """A duplicate is not reported as a gap, nor a bad bill as a bad row."""
-    for name in ("a duplicate in Kafka", "a gap in Kafka behind its position", "two events of a key swapped"):
+    for name in (
+        "a duplicate in Kafka",
+        "a gap in Kafka behind its position",
+        "two events of a key swapped",
+        "one byte of a replay altered",
+        "a result that is not the log's",
+        "another body accepted under a key",
+        "the same body refused under its key",
+        "a task denied to its owner",
+        "a task shown to another tenant",
+        "a text of another tenant",
+        "a stream that goes back",
+        "a stream that leaves one out",
+    ):
         rule, plant = PLANTED[name]
         assert set(check(plant(clean())).rules) == {rule}
     assert set(check(bills(clean(), cost_nanousd=1)).rules) == {"bill_differs"}
@@ -322,10 +447,22 @@ def test_what_is_wrong_stays_wrong_in_a_source_not_read_to_its_end() -> None:
     assert check(history).outcome == "invalid"
 
 
-def test_a_late_end_is_excused_by_a_fault_that_was_healed_less_than_the_grace_before() -> None:
-    late = late_end(clean())
-    assert check(replace(late, healed_ms=60_001)).outcome == "valid"
-    assert set(check(replace(late, healed_ms=60_000)).rules) == {"late_end"}
+@pytest.mark.parametrize(
+    ("outage", "rules"),
+    [
+        (Outage(59_000, 60_001), set()),
+        (Outage(64_999, 65_000), set()),
+        (Outage(59_000, 60_000), {"late_end"}),
+        (Outage(65_001, 70_000), {"late_end"}),
+    ],
+)
+def test_a_late_end_is_excused_only_by_an_outage_between_deadline_and_grace(outage: Outage, rules: set[str]) -> None:
+    assert set(check(replace(late_end(clean()), outages=[outage])).rules) == rules
+
+
+def test_outages_that_follow_one_another_excuse_together() -> None:
+    history = replace(clean(), outages=[Outage(10_000, 12_000), Outage(16_000, 17_000), Outage(22_001, 30_000)])
+    assert history.due_ms(5_000) == 22_000
 
 
 def test_an_answer_that_never_came_is_free_on_either_side() -> None:
@@ -345,3 +482,13 @@ def test_a_report_shows_each_rule_before_it_repeats_one() -> None:
     assert "kafka_duplicate:" in report
     assert "bill_differs:" in report
     assert "billed_twice:" in report
+
+
+def test_the_first_story_of_a_report_is_the_shortest() -> None:
+    long = wrong_tenant_in_body(clean())
+    short = replace(long, submissions=[*long.submissions, Submission("ref-t7", "ok", "t7", 1000, "202", "acme")])
+    verdict = check(short)
+    lengths = [len(violation.timeline) for violation in verdict.violations]
+    first = verdict.report(most=1)
+    assert first.count("\n    ") == min(lengths) < max(lengths)
+    assert "task_lost: t7 was accepted" in first

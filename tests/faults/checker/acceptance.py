@@ -9,7 +9,8 @@ from checker.verdict import Finding
 
 def check_acceptance(history: History) -> Iterator[Finding]:
     """Accepted means in the log; refused means not in it; nobody else's task is in it; one reference, one task."""
-    accepted = {t.task_id: t for t, life in history.lives.items() if any(e.event == "accepted" for e in life)}
+    accepted = {t for t, life in history.lives.items() if any(e.event == "accepted" for e in life)}
+    names = {t.task_id for t in accepted}
     answers: dict[str, set[str]] = defaultdict(set)
     for submission in history.submissions:
         if submission.kind != "ok":
@@ -18,8 +19,8 @@ def check_acceptance(history: History) -> Iterator[Finding]:
             yield Finding("answer_without_id", f"{submission.ref} was accepted and its answer names no task")
             continue
         answers[submission.ref].add(submission.task_id)
-        if submission.task_id not in accepted:
-            task = Task("?", submission.task_id)
+        task = Task(submission.tenant_id or "?", submission.task_id)
+        if task not in accepted and (submission.tenant_id or submission.task_id not in names):
             message = f"{submission.task_id} was accepted for the client and the log holds no acceptance"
             yield Finding("task_lost", message, task, absent_from="log")
     for ref, ids in answers.items():
@@ -36,12 +37,17 @@ def _against_references(history: History) -> Iterator[Finding]:
             if entry.event == "accepted":
                 stored[str(entry.body.get("metadata", {}).get("ref", ""))].append(task)
     kinds: dict[str, set[str]] = defaultdict(set)
+    owners: dict[str, str] = {}
     for submission in history.submissions:
         kinds[submission.ref].add(submission.kind)
+        owners[submission.ref] = submission.tenant_id
     for ref, tasks in stored.items():
         if len(set(tasks)) > 1:
             message = f"{ref} is {len(set(tasks))} tasks in the log: {sorted({t.task_id for t in tasks})}"
             yield Finding("one_reference_two_tasks", message, tasks[0])
+        if owners.get(ref) and owners[ref] != tasks[0].tenant_id:
+            message = f"{ref} was handed in by {owners[ref]} and is a task of {tasks[0].tenant_id}"
+            yield Finding("tenant_swapped", message, tasks[0])
         if ref not in kinds:
             yield Finding("unasked_task", f"nobody submitted {tasks[0].task_id} (reference {ref!r})", tasks[0])
         elif kinds[ref] == {"fail"}:

@@ -3,16 +3,18 @@
 from collections.abc import Callable, Iterator, Sequence
 
 from checker.acceptance import check_acceptance
+from checker.answers import check_answers
 from checker.history import History
 from checker.kafka import check_kafka
 from checker.ledger import check_ledger
 from checker.log import check_log
+from checker.tenants import check_tenants
 from checker.timeline import timeline
 from checker.verdict import Finding, Verdict, Violation
 
 Rule = Callable[[History], Iterator[Finding]]
 
-RULES: tuple[Rule, ...] = (check_acceptance, check_log, check_kafka, check_ledger)
+RULES: tuple[Rule, ...] = (check_acceptance, check_answers, check_tenants, check_log, check_kafka, check_ledger)
 """To check more, add a function here, and a planted defect to the self-test."""
 
 

@@ -6,7 +6,7 @@ down again here, from the design, so that a mistake in the code cannot excuse it
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
@@ -22,7 +22,8 @@ class Submission(NamedTuple):
     """One attempt of a client to hand in the task it calls `ref`; several attempts may share a `ref`.
 
     `ok`: the answer said the task is accepted. `fail`: it said the task is not, for certain. `info`: no answer, or
-    one that leaves it open; then nothing may be concluded.
+    one that leaves it open; then nothing may be concluded. `variant` tells the bodies apart that were sent under one
+    `ref`; it stands in the task's metadata. `body` is the canonical result, empty when the answer had none.
     """
 
     ref: str
@@ -30,6 +31,25 @@ class Submission(NamedTuple):
     task_id: str | None
     at_ms: int
     detail: str = ""
+    tenant_id: str = ""
+    variant: str = ""
+    body: bytes = b""
+
+
+class Reading(NamedTuple):
+    """What a client was told of a task that it did not hand in with this request.
+
+    `tenant_id` is whose credential asked. `body` is the canonical result, empty when there was none in the answer.
+    `sequences` are the ids of a stream that was followed to its `done`, over all of its connections.
+    """
+
+    tenant_id: str
+    task_id: str
+    at_ms: int
+    how: Literal["get", "cancel", "stream"]
+    status: int
+    body: bytes = b""
+    sequences: tuple[int, ...] = ()
 
 
 class LogEntry(NamedTuple):
@@ -102,13 +122,22 @@ class Nemesis(NamedTuple):
     what: str
 
 
+class Outage(NamedTuple):
+    """A time in which nobody could end a task: the log was away, or every sweeper was."""
+
+    from_ms: int
+    until_ms: int
+    what: str = ""
+
+
 @dataclass(frozen=True)
 class History:
     """Everything between log sequences `begin` (excluded) and `end` (included), and nothing else.
 
     `positions` are where the projections say they are. `incomplete` names the sources that could not be read to
-    their end: what is missing there is then a doubt, not a violation. A task is due `grace_ms` after its deadline,
-    or after `healed_ms` when that is later: nobody ends tasks in time while the one who should is dead.
+    their end: what is missing there is then a doubt, not a violation. A task is due `grace_ms` after its deadline; an
+    outage within that time moves it to `grace_ms` after the outage. `canaries` are texts that stand in the params of
+    one tenant's tasks and nowhere else.
     """
 
     begin: int
@@ -122,7 +151,9 @@ class History:
     nemesis: Sequence[Nemesis] = ()
     incomplete: frozenset[Source] = frozenset()
     grace_ms: int = 5000
-    healed_ms: int = 0
+    outages: Sequence[Outage] = ()
+    readings: Sequence[Reading] = ()
+    canaries: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def lives(self) -> Mapping[Task, Sequence[LogEntry]]:
@@ -132,6 +163,14 @@ class History:
             if entry.task is not None:
                 lives[entry.task].append(entry)
         return lives
+
+    def due_ms(self, deadline_ms: int) -> int:
+        """When a task with this deadline must have ended."""
+        due_ms = deadline_ms + self.grace_ms
+        for outage in sorted(self.outages):
+            if outage.from_ms <= due_ms and outage.until_ms > deadline_ms:
+                due_ms = max(due_ms, outage.until_ms + self.grace_ms)
+        return due_ms
 
     @cached_property
     def by_sequence(self) -> Mapping[int, LogEntry]:

@@ -44,6 +44,10 @@ def _steps(task: Task, life: Sequence[LogEntry]) -> Iterator[Finding]:
         if entry.body.get("event") != entry.event:
             message = f"{task.task_id}: {entry.body.get('event')} is stored under {entry.subject}"
             yield Finding("subject_mismatch", message, task)
+        claimed = (entry.body.get("tenant_id", task.tenant_id), entry.body.get("task_id", task.task_id))
+        if claimed != task:
+            message = f"event {entry.sequence} says it is of {claimed} and is stored under {entry.subject}"
+            yield Finding("tenant_swapped", message, task)
         if previous == "ended":
             yield Finding("event_after_end", f"{task.task_id} has {entry.event} after its end", task)
         elif entry.event not in FOLLOWS.get(previous, frozenset()):
@@ -53,7 +57,7 @@ def _steps(task: Task, life: Sequence[LogEntry]) -> Iterator[Finding]:
 
 def _in_time(task: Task, life: Sequence[LogEntry], end: LogEntry, history: History) -> Iterator[Finding]:
     deadline_ms = life[0].body.get("brief", {}).get("deadline_ms")
-    if deadline_ms is not None and end.at_ms > max(deadline_ms, history.healed_ms) + history.grace_ms:
+    if deadline_ms is not None and end.at_ms > history.due_ms(deadline_ms):
         late_ms = end.at_ms - deadline_ms
         message = f"{task.task_id} ended {late_ms} ms after its deadline, over {history.grace_ms}"
         yield Finding("late_end", message, task)

@@ -1,5 +1,6 @@
 """The shortest story of a finding: what the client, the log, Kafka and the ledger hold about it, in time."""
 
+import hashlib
 from collections.abc import Iterator
 
 from checker.history import History, Task, TaskRow, UsageRow
@@ -16,6 +17,7 @@ def timeline(history: History, finding: Finding) -> tuple[str, ...]:
     refs = {str(entry.body.get("metadata", {}).get("ref")) for entry in entries if entry.event == "accepted"}
     steps: list[Step] = [(e.at_ms, 1, f"log {e.sequence} {e.subject}") for e in entries]
     steps += _submissions(history, finding.task, refs)
+    steps += _readings(history, finding.task)
     steps += _projected(history, finding.task, sequences)
     steps += _nemesis(history, [at_ms for at_ms, _, _ in steps if at_ms != float("inf")])
     return tuple(f"{_clock(history, at_ms)} {text}" for at_ms, _, text in sorted(steps))
@@ -25,7 +27,19 @@ def _submissions(history: History, task: Task | None, refs: set[str]) -> Iterato
     for submission in history.submissions:
         if submission.ref in refs or (task is not None and submission.task_id == task.task_id):
             text = f"client {submission.ref} {submission.kind} {submission.task_id} {submission.detail}"
-            yield (submission.at_ms, 0, text.rstrip())
+            yield (submission.at_ms, 0, f"{text.rstrip()} {_shown(submission.body)}".rstrip())
+
+
+def _readings(history: History, task: Task | None) -> Iterator[Step]:
+    for reading in history.readings:
+        if task is not None and reading.task_id == task.task_id:
+            text = f"client of {reading.tenant_id} {reading.how} {reading.status} {list(reading.sequences) or ''}"
+            yield (reading.at_ms, 0, f"{text.rstrip()} {_shown(reading.body)}".rstrip())
+
+
+def _shown(body: bytes) -> str:
+    """A body by its digest, which is enough to see that two differ."""
+    return f"result sha256:{hashlib.sha256(body).hexdigest()[:12]}" if body else ""
 
 
 def _projected(history: History, task: Task | None, sequences: set[int]) -> Iterator[Step]:

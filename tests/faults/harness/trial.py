@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import TopicPartition
-from checker.history import AUDIT, DEAD_LETTERS, EVENTS, USAGE, History, LogEntry, Nemesis
+from checker.history import AUDIT, DEAD_LETTERS, EVENTS, USAGE, History, LogEntry, Nemesis, Outage
 from harness.client import Load
 from harness.cluster import Cluster
 from harness.observe import Kafka, kafka, ledger_position, log_end, read_ledger, read_log
@@ -93,12 +93,13 @@ async def read_history(
     nemesis: Sequence[Nemesis],
 ) -> History:
     """Everything after `begin`, from the log and from both of its copies."""
+    outages = [Outage(nemesis[0].at_ms, nemesis[-1].at_ms, nemesis[0].what)]
     end = await log_end(cluster.urls["nats"])
     log = await read_log(cluster.urls["nats"], begin, end)
     records = await log_copy.events(begins)
     rows, bills = await read_ledger(cluster.urls["postgres"], begin)
     positions = {"kafka": await log_copy.position(), "ledger": await ledger_position(cluster.urls["postgres"])}
-    return History(begin, end, load.history, log, records, rows, bills, positions, nemesis, healed_ms=nemesis[-1].at_ms)
+    return History(begin, end, load.history, log, records, rows, bills, positions, nemesis, outages=outages)
 
 
 async def rest(cluster: Cluster, log_copy: Kafka, begin: int, within_s: float) -> float:
