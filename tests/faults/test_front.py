@@ -3,7 +3,7 @@
 import asyncio
 import struct
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -56,6 +56,14 @@ async def connected(made: Front) -> AsyncIterator[tuple[asyncio.StreamReader, as
 async def said(reader: asyncio.StreamReader, size: int, within_s: float = 2.0) -> bytes:
     async with asyncio.timeout(within_s):
         return await reader.readexactly(size)
+
+
+async def until(holds: Callable[[], bool]) -> bool:
+    for _ in range(200):
+        if holds():
+            return True
+        await asyncio.sleep(0.01)
+    return False
 
 
 async def answered(made: Front, data: bytes) -> bytes:
@@ -126,9 +134,7 @@ async def test_what_was_held_arrives_although_its_sender_is_gone() -> None:
         await asyncio.sleep(0.05)
         assert got == []
         made.heal()
-        async with asyncio.timeout(2):
-            while got != [b"late"]:
-                await asyncio.sleep(0.01)
+        assert await until(lambda: got == [b"late"])
 
 
 async def test_only_end_txn_waits_and_what_follows_it_stays_behind_it() -> None:
@@ -141,9 +147,7 @@ async def test_only_end_txn_waits_and_what_follows_it_stays_behind_it() -> None:
         writer.write(end[7:] + produce)
         await asyncio.sleep(0.05)
         assert b"".join(got) == produce
-        async with asyncio.timeout(2):
-            while b"".join(got) != produce + end + produce:
-                await asyncio.sleep(0.01)
+        assert await until(lambda: b"".join(got) == produce + end + produce)
         assert made.weather.counts["end_txn_delayed"] == 1
 
 

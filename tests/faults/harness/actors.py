@@ -20,10 +20,14 @@ STARTED = b'"actor_started"'
 
 @dataclass
 class Actors:
-    """Starts, kills and ends the six actors; every process it started is its own to end."""
+    """Starts, kills and ends actors; every process it started is its own to end.
+
+    A name is an actor's, or an actor's with a replica: `edge`, `edge.2`. `own` are the settings of one name.
+    """
 
     environment: Mapping[str, str]
     folder: Path
+    own: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     starts: dict[str, int] = field(default_factory=dict)
     killed: list[int] = field(default_factory=list)
@@ -38,8 +42,8 @@ class Actors:
         self.starts[name] = self.starts.get(name, 0) + 1
         with self.log(name).open("xb") as log:
             self.running[name] = subprocess.Popen(
-                [*RUN, name],
-                env={**os.environ, **self.environment},
+                [*RUN, name.partition(".")[0]],
+                env={**os.environ, **self.environment, **self.own.get(name, {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -49,10 +53,14 @@ class Actors:
     async def serving(self, name: str) -> None:
         """Return once the newest process of `name` says that it has started; fails when it ends or takes too long."""
         deadline = time.monotonic() + SERVING_S
-        while STARTED not in self.log(name).read_bytes():
+        while not self.serves(name):
             assert name not in self.dead(), f"{name} ended at its start: {self.tail(name)}"
             assert time.monotonic() < deadline, f"{name} does not serve after {SERVING_S} s: {self.tail(name)}"
             await asyncio.sleep(0.02)
+
+    def serves(self, name: str) -> bool:
+        """Whether the newest process of `name` has said that it has started."""
+        return STARTED in self.log(name).read_bytes()
 
     def kill(self, name: str) -> None:
         """SIGKILL the actor itself, not its children, and reap it. Fails when it was not running."""
@@ -99,4 +107,4 @@ class Actors:
 
     def tails(self) -> str:
         """The ends of all logs, for a failure message."""
-        return "\n".join(f"--- {name}\n{self.tail(name)}" for name in ACTORS)
+        return "\n".join(f"--- {name}\n{self.tail(name)}" for name in self.starts)

@@ -81,7 +81,7 @@ class Pair:
         lane.drop()
         lane.write = lambda _: None
         if not self._open:
-            self._front.pairs.discard(self)
+            self._front.forget(self)
 
     def abort(self, *, reset: bool) -> None:
         """End both sides now: with RST, or as if the wire were gone and each side had noticed."""
@@ -116,6 +116,7 @@ class Front:
         self._target_port = target_port
         self._connecting: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._quiet = asyncio.Event()
 
     async def open(self, port: int = 0) -> None:
         """Listen on `port`, or on a free one."""
@@ -129,12 +130,12 @@ class Front:
             self._server.close()
         for pair in tuple(self.pairs):
             pair.abort(reset=False)
+        self.forget(None)
         for task in tuple(self._connecting):
             task.cancel()
         await asyncio.gather(*self._connecting, return_exceptions=True)
         async with asyncio.timeout(CONNECT_S):
-            while self.pairs:
-                await asyncio.sleep(0.001)
+            await self._quiet.wait()
 
     def cut(self) -> None:
         """End every connection and refuse new ones until `heal`."""
@@ -179,9 +180,17 @@ class Front:
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
+    def forget(self, pair: Pair | None) -> None:
+        """Both ends of `pair` are gone."""
+        if pair is not None:
+            self.pairs.discard(pair)
+        if not self.pairs:
+            self._quiet.set()
+
     def _accept(self) -> asyncio.Protocol:
         pair = Pair(self)
         self.pairs.add(pair)
+        self._quiet.clear()
         return pair.client
 
     async def _connect(self, pair: Pair) -> None:

@@ -1,0 +1,109 @@
+"""Everything that is attacked: three servers behind their fronts, and two of every actor."""
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cluster import free_port
+from harness.front import Front, front
+from harness.servers import SERVERS, Servers
+from prove.fleet import Fleet, fleet
+from prove.plan import TENANTS
+from prove.schedule import ACTORS, REPLICAS
+
+from bus.nats import open_bus
+from bus.settings import BusSettings
+from bus.subjects import KEYS
+from executors.wasm.build import build
+from schemas.ids import TenantId
+from schemas.keys import RANDOM_BYTES, mint, record_key
+
+START_S = 60.0
+NAMES = tuple(f"{name}.{replica}" for name in ACTORS for replica in REPLICAS)
+
+
+@dataclass
+class Installation:
+    """`direct` are the servers' own addresses, past every front (Kafka's clients are sent to its front anyway)."""
+
+    servers: Servers
+    fronts: Mapping[str, Front]
+    fleet: Fleet
+    edges: Sequence[str]
+    keys: Mapping[str, str]
+    direct: Mapping[str, str]
+
+
+@asynccontextmanager
+async def installation(folder: Path, cache: Path) -> AsyncIterator[Installation]:
+    """All of it, serving. Leaving stops every process that was started; `folder` must be one that others may enter."""
+    await asyncio.to_thread(build, "summarize_text", cache / "packages")
+    servers = Servers(folder / "servers", cache)
+    try:
+        async with AsyncExitStack() as stack:
+            fronts = await _open_fronts(stack, servers)
+            servers.kafka.front_port = fronts["link:kafka"].port
+            await asyncio.gather(*(asyncio.to_thread(servers.up, name) for name in SERVERS))
+            ports = {name: free_port() for name in NAMES if name.startswith("edge.")}
+            made = fleet(_shared(folder, cache), {name: _own(name, fronts, ports) for name in NAMES}, folder / "logs")
+            keys = await _issue_keys(servers.direct_url("nats"))
+            stack.push_async_callback(asyncio.to_thread, made.actors.stop)
+            made.start()
+            keeper = asyncio.create_task(made.keep(), name="fleet")
+            try:
+                late = await made.serving(START_S)
+                assert not late, f"{late} did not start\n{made.actors.tails()}"
+                edges = [f"http://127.0.0.1:{port}" for port in ports.values()]
+                direct = {name: servers.direct_url(name) for name in SERVERS}
+                yield Installation(servers, fronts, made, edges, keys, direct)
+            finally:
+                keeper.cancel()
+                await asyncio.gather(keeper, return_exceptions=True)
+    finally:
+        await asyncio.to_thread(servers.down)
+
+
+async def _open_fronts(stack: AsyncExitStack, servers: Servers) -> dict[str, Front]:
+    """One front for each actor's wire to NATS, one for each ledger's to PostgreSQL, one for all of Kafka's clients."""
+    links = {f"link:nats/{name}": "nats" for name in NAMES} | {"link:kafka": "kafka"}
+    links |= {f"link:postgres/{name}": "postgres" for name in NAMES if name.startswith("ledger.")}
+    return {
+        link: await stack.enter_async_context(front(link, servers.port(server), kafka=server == "kafka"))
+        for link, server in links.items()
+    }
+
+
+def _shared(folder: Path, cache: Path) -> dict[str, str]:
+    return {
+        "AION_WASM__PACKAGES_DIR": str(cache / "packages"),
+        "AION_WASM__CACHE_DIR": str(folder / "wasm-cache"),
+        "AION_WASM__ACK_WAIT_S": "2",
+        "AION_RUNTIME__LOG_JSON": "true",
+    }
+
+
+def _own(name: str, fronts: Mapping[str, Front], ports: Mapping[str, int]) -> dict[str, str]:
+    settings = {"AION_NATS__URL": f"nats://127.0.0.1:{fronts[f'link:nats/{name}'].port}"}
+    if name in ports:
+        settings["AION_EDGE__PORT"] = str(ports[name])
+    if name.startswith("kafka."):
+        settings["AION_KAFKA__BOOTSTRAP"] = f"127.0.0.1:{fronts['link:kafka'].port}"
+    if name.startswith("ledger."):
+        port = fronts[f"link:postgres/{name}"].port
+        settings["AION_POSTGRES__URL"] = f"postgresql://aion@127.0.0.1:{port}/aion"
+    return settings
+
+
+async def _issue_keys(nats_url: str) -> dict[str, str]:
+    """An API key for each tenant, stored where edges look it up."""
+    keys: dict[str, str] = {}
+    async with open_bus(BusSettings(url=nats_url)) as bus:
+        for tenant_id in TENANTS:
+            text, record = mint(TenantId(tenant_id), int(time.time() * 1000), secrets.token_bytes(RANDOM_BYTES))
+            await bus.kv.put(KEYS, record_key(record.key_id), record.model_dump_json().encode())
+            keys[tenant_id] = text
+    return keys
