@@ -39,7 +39,7 @@ def test_a_short_schedule_uses_every_kind_too(seed: int) -> None:
 def test_nobody_is_struck_while_it_suffers(seed: int) -> None:
     until: dict[str, float] = {}
     for fault in schedule(seed, **LONG):
-        if fault.kind != "end_txn":
+        if fault.kind not in ("end_txn", "zombie"):
             assert fault.at_s >= until.get(fault.victim, 0.0)
             until[fault.victim] = fault.at_s + fault.for_s
 

@@ -19,9 +19,9 @@ CACHE = Path(__file__).parents[3] / "var" / "cache"
 def main() -> int:
     """Run once and print the report; 0 when everything was as promised."""
     options = _options()
-    order = Order(
-        options.seed, options.tasks, options.seconds, options.every, options.longest, tuple(options.kinds or KINDS)
-    )
+    kinds = tuple(options.kinds or KINDS)
+    timing = (options.seconds, options.every, options.longest)
+    order = Order(options.seed, options.tasks, *timing, kinds, keep=options.keep)
     folder = Path(tempfile.mkdtemp(prefix="aion-prove-"))
     folder.chmod(0o755)
     try:

@@ -94,7 +94,8 @@ class Client:
         self._settle(what, answer, answer.status in expected, attempts, began_s)
         self.memory.replays += answer.headers.get("Idempotency-Replayed") == "true"
         if answer.status == 200:
-            self.memory.statuses[str(answer.value.get("status"))] += 1
+            code = (answer.value.get("error") or {}).get("code", "")
+            self.memory.statuses[f"{answer.value.get('status')} {code}".rstrip()] += 1
         named = answer.value.get("task_id")
         return str(named) if answer.status in (200, 202) and named else None
 

@@ -78,6 +78,18 @@ class Fleet:
                 return late
             await asyncio.sleep(LOOK_S)
 
+    def serves(self, name: str) -> bool:
+        """Whether the member is there and has said that it has started."""
+        return self.pid(name) is not None and self.members[name].away_since_ms is None
+
+    async def served_again(self, name: str) -> None:
+        """Wait until a later life of the member serves."""
+        life = self.actors.starts[name]
+        while True:
+            if self.actors.starts[name] > life and self.serves(name):
+                return
+            await asyncio.sleep(LOOK_S)
+
     def retire(self, name: str) -> None:
         """Do not keep this one any more, and drain it."""
         self.members = {other: member for other, member in self.members.items() if other != name}

@@ -11,10 +11,12 @@ from harness.front import Front
 from harness.servers import Servers
 from prove.fleet import Fleet, now_ms
 from prove.outages import Absence
-from prove.schedule import Fault
+from prove.schedule import BRIDGES, Fault
 
 NATS = "server:nats"
 NATS_LINK = "link:nats"
+TAKE_OVER_S = 2.0
+"""What a bridge needs after its start to fence all earlier ones."""
 LOG = "log"
 """Whose absence it is when nobody can reach nats-server, or nats-server itself is not there."""
 
@@ -57,6 +59,9 @@ class Breaker:
         if fault.kind == "kill":
             self.counts["kill_missed"] += not self.fleet.kill(fault.victim)
             return
+        if fault.kind == "zombie":
+            await self._make_zombie(fault)
+            return
         pid = self.fleet.pid(fault.victim)
         if pid is None:
             self.counts["pause_missed"] += 1
@@ -64,6 +69,26 @@ class Breaker:
         self.counts["sigstop_seen_as_T"] += processes.pause([pid])
         try:
             await asyncio.sleep(fault.for_s)
+        finally:
+            processes.resume([pid])
+            self.fleet.resumed.add(pid)
+
+    async def _make_zombie(self, fault: Fault) -> None:
+        """Of two bridges with one identity the other one may be dead or fenced just now: then it is paused instead."""
+        names = sorted(BRIDGES, key=lambda name: (not self.fleet.serves(name), name != fault.victim))
+        zombie, other = names
+        pid = self.fleet.pid(zombie)
+        if pid is None:
+            self.counts["pause_missed"] += 1
+            return
+        self.counts["sigstop_seen_as_T"] += processes.pause([pid])
+        try:
+            self.fleet.kill(other)  # its next life takes over what the zombie holds
+            async with asyncio.timeout(fault.for_s):
+                await self.fleet.served_again(other)
+                await asyncio.sleep(TAKE_OVER_S)
+        except TimeoutError:
+            self.counts["zombie_not_replaced"] += 1
         finally:
             processes.resume([pid])
             self.fleet.resumed.add(pid)

@@ -14,6 +14,7 @@ from harness.observe import Kafka, kafka, ledger_position, read_ledger
 from prove.fleet import Fleet
 from prove.installation import Installation, installation
 from prove.load import run_load
+from prove.figures import describe, write_log
 from prove.memory import Memory
 from prove.nemesis import LOG, Breaker
 from prove.outages import outages
@@ -40,6 +41,7 @@ class Order:
     every_s: float = 2.0
     longest_s: float = 20.0
     kinds: Sequence[Kind] = KINDS
+    keep: bool = False
 
     @property
     def faults(self) -> list[Fault]:
@@ -64,8 +66,10 @@ async def prove(order: Order, folder: Path, cache: Path) -> Report:
         figures["load_s"] = round(time.monotonic() - broken, 1)
         history = await _history(made, breaker, memory, order.seed, figures)
         notes = [*made.fleet.surprises, *(f"a child of a killed actor runs on: {pid}" for pid in made.fleet.orphans())]
+        if order.keep:
+            write_log(history, folder / "log.jsonl")
     figures["total_s"] = round(time.monotonic() - began, 1)
-    figures["events"] = history.end
+    figures |= describe(history)
     verdict = await asyncio.to_thread(check, history)
     counts = _counts(made, breaker, memory)
     whole = set(order.kinds) == set(KINDS)

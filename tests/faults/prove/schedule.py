@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
 
-Kind = Literal["kill", "pause", "cut", "delay", "hold", "reset", "end_txn"]
+Kind = Literal["kill", "pause", "zombie", "cut", "delay", "hold", "reset", "end_txn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ACTORS = ("edge", "router", "wasm", "sweeper", "kafka", "ledger")
 SERVERS = ("server:nats", "server:kafka", "server:postgres")
@@ -17,10 +17,13 @@ LINKS = (
     *("link:nats", "link:kafka", *(f"link:postgres/ledger.{replica}" for replica in REPLICAS)),
 )
 """`link:nats` is the wire of all actors to nats-server; the others are one client's."""
-ROUND: tuple[Kind, ...] = ("kill", "kill", "pause", "pause", "cut", "delay", "hold", "reset", "end_txn")
+ROUND: tuple[Kind, ...] = ("kill", "kill", "pause", "pause", "zombie", "cut", "delay", "hold", "reset", "end_txn")
 """Each kind once, processes twice, in an order that the seed decides; then again."""
+BRIDGES = ("kafka.1", "kafka.2")
 RESTART_S = 6.0
 """A killed process is not struck again for so long, so that it can come back."""
+PATIENT_S = 20.0
+"""The longest that a zombie waits to be replaced."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def schedule(
         at_s, kind = round((number + 1) * every_s, 3), next(order)
         fault = _fault(kind, at_s, decks[kind], busy_until, longest_s, random)
         rest_s = RESTART_S if fault.kind == "kill" else 0.0
-        busy_until[fault.victim] = at_s + fault.for_s + rest_s
+        if kind != "zombie":  # it may be struck in its sleep, too
+            busy_until[fault.victim] = at_s + fault.for_s + rest_s
         faults.append(fault)
     return faults
 
@@ -92,6 +96,8 @@ class Deck:
         random = self._random
         if self._kind == "end_txn":
             return ["link:kafka"]
+        if self._kind == "zombie":
+            return random.sample(BRIDGES, 2)
         if self._kind in ("kill", "pause"):
             known, first = PROCESSES, [_one_of(name, random) for name in TYPES]
         else:
@@ -115,14 +121,13 @@ def _fault(
     for_s = {
         "kill": random.uniform(0.2, 2.0),
         "pause": 1.0 + skew * (longest_s - 1.0),
+        "zombie": PATIENT_S,
         "cut": 0.5 + skew * min(8.0, longest_s),
         "delay": random.uniform(2.0, min(8.0, longest_s)),
         "hold": 1.0 + skew * min(14.0, longest_s),
         "reset": 0.0,
         "end_txn": random.uniform(4.0, 6.0),
     }[kind]
-    if kind == "pause" and victim.startswith("kafka."):
-        for_s = max(for_s, 0.7 * longest_s)  # long enough for the other bridge to take its place: a zombie
     amount_s = {"delay": random.uniform(0.02, 0.5), "end_txn": random.uniform(1.0, 16.0)}.get(kind, 0.0)
     direction: Literal["up", "down"] = "up" if random.random() < 0.5 else "down"
     return Fault(at_s, kind, victim, round(for_s, 2), round(amount_s, 2), direction)
