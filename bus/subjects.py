@@ -77,6 +77,10 @@ def drain(actor: str) -> str:
     return f"aion.ctl.drain.{actor}"
 
 
+ROUTER_ACK_WAIT_S: Final = 2.0
+"""A router holds a task for milliseconds; one that stands still may hold hundreds, which others route after this."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cursor:
     """A named, shared position on the log: all replicas that open one cursor share its deliveries.
@@ -98,12 +102,12 @@ def is_work(cursor_name: str) -> bool:
 
 def accepted(priority: Priority) -> Cursor:
     """New tasks of one priority, for the routers."""
-    return Cursor(f"accepted-{priority}", f"aion.task.accepted.{priority}.>")
+    return Cursor(f"accepted-{priority}", f"aion.task.accepted.{priority}.>", ROUTER_ACK_WAIT_S)
 
 
 def attempt_failed(priority: Priority) -> Cursor:
     """Tasks whose engine could not answer, for the routers."""
-    return Cursor(f"attempt_failed-{priority}", f"aion.task.attempt_failed.{priority}.>")
+    return Cursor(f"attempt_failed-{priority}", f"aion.task.attempt_failed.{priority}.>", ROUTER_ACK_WAIT_S)
 
 
 def routed(engine: str, priority: Priority, *, cap: int = 1024, ack_wait_s: float = 10.0) -> Cursor:

@@ -17,6 +17,7 @@ from schemas.message import Message, changed
 from schemas.task import Priority
 
 T = TypeVar("T")
+ROUTERS = accepted(Priority.HIGH)
 CURSOR = replace(accepted(Priority.HIGH), ack_wait_s=10.0)
 
 
@@ -69,6 +70,20 @@ def test_a_dead_takers_delivery_comes_again_after_its_ack_wait(accepted: Accepte
     waited_s, delivered = _run(scene())
     assert delivered == 2
     assert 10.0 * 2 / 3 - 1e-3 <= waited_s <= 10.0 + 1e-3
+
+
+def test_what_a_stopped_router_holds_is_routed_by_another_within_two_seconds(accepted: Accepted) -> None:
+    async def scene() -> float:
+        _, survivor, victim = _fresh()
+        await survivor.log.append(accepted, after=0)
+        async with victim.queue.take(ROUTERS, slots=1) as dying, survivor.queue.take(ROUTERS, slots=1) as taker:
+            await dying.get()
+            victim.kill()
+            begun = _now_s()
+            await (await taker.get()).done()
+            return _now_s() - begun
+
+    assert _run(scene()) <= 2.0 + 1e-3
 
 
 def test_a_delay_is_kept_to_the_moment(accepted: Accepted) -> None:
