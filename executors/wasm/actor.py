@@ -16,7 +16,7 @@ from bus.waiting import timeout
 from executors.wasm.sandbox import Sandbox
 from executors.wasm.settings import WasmSettings
 from executors.wasm.store import InstalledPackage
-from schemas.errors import AionError, InputInvalid, LogFull, NotFound, WrongSequence
+from schemas.errors import AionError, DeadlineExceeded, InputInvalid, LogFull, NotFound, WrongSequence
 from schemas.events import AttemptFailed, Ended, Outcome, Routed, following
 from schemas.message import encode
 from schemas.registry import EngineAdvert, ModuleRecord
@@ -157,6 +157,8 @@ class WasmExecutor(Actor):
 
     def _failed(self, event: Routed, error: AionError) -> Ended | AttemptFailed:
         shown = TaskError(code=error.code, message=error.message, retryable=error.retryable)
+        if isinstance(error, DeadlineExceeded):
+            return self._ended(event, Outcome.TIMEOUT, {}, shown)
         if not event.fallbacks or isinstance(error, InputInvalid):
             return self._ended(event, Outcome.FAILED, {}, shown)
         return AttemptFailed(

@@ -16,6 +16,7 @@ from bus.subjects import ENGINES, MODULES, cancel, routed
 from executors.wasm.actor import WasmExecutor
 from executors.wasm.build import build
 from executors.wasm.settings import WasmSettings
+from schemas.errors import DeadlineExceeded
 from schemas.events import Accepted, Brief, Ended, Outcome, Routed
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.message import decode
@@ -154,3 +155,16 @@ async def test_full_cells_give_the_task_back_instead_of_failing_it(ground: Groun
         await ground.executor.execute(delivery)
     await asyncio.gather(*busy, return_exceptions=True)
     assert (await ground.last("t8")).event == "routed"
+
+
+async def test_a_task_for_which_no_cell_gets_free_in_time_ends_as_timeout(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never_free(*_: object) -> None:
+        raise DeadlineExceeded("no WASM cell got free in time")
+
+    monkeypatch.setattr(ground.executor._sandbox, "run", never_free)
+    await ground.executor.execute(await ground.routed("late", {"text": "One. Two."}))
+    ended = await ground.last("late")
+    assert ended.outcome is Outcome.TIMEOUT
+    assert ended.error.code == "deadline_exceeded"
