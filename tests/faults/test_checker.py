@@ -460,6 +460,14 @@ def test_a_late_end_is_excused_only_by_an_outage_between_deadline_and_grace(outa
     assert set(check(replace(late_end(clean()), outages=[outage])).rules) == rules
 
 
+def test_a_task_that_was_stored_past_its_deadline_is_due_from_then_on() -> None:
+    late = late_end(clean())
+    stored = of(late, "t2", "accepted")
+    for stored_ms, rules in ((60_001, set()), (60_000, {"late_end"})):
+        log = [e._replace(at_ms=stored_ms) if e.sequence == stored.sequence else e for e in late.log]
+        assert set(check(replace(late, log=log)).rules) == rules
+
+
 def test_outages_that_follow_one_another_excuse_together() -> None:
     history = replace(clean(), outages=[Outage(10_000, 12_000), Outage(16_000, 17_000), Outage(22_001, 30_000)])
     assert history.due_ms(5_000) == 22_000

@@ -57,8 +57,11 @@ def _steps(task: Task, life: Sequence[LogEntry]) -> Iterator[Finding]:
 
 def _in_time(task: Task, life: Sequence[LogEntry], end: LogEntry, history: History) -> Iterator[Finding]:
     deadline_ms = life[0].body.get("brief", {}).get("deadline_ms")
-    if deadline_ms is not None and end.at_ms > history.due_ms(deadline_ms):
-        late_ms = end.at_ms - deadline_ms
+    if deadline_ms is None:
+        return
+    begin_ms = max(deadline_ms, life[0].at_ms)  # an edge that stood still may have stored it past its deadline
+    if end.at_ms > history.due_ms(begin_ms):
+        late_ms = end.at_ms - begin_ms
         message = f"{task.task_id} ended {late_ms} ms after its deadline, over {history.grace_ms}"
         yield Finding("late_end", message, task)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from checker.check import check
 from checker.history import History
 from harness.observe import Kafka, kafka, ledger_position, read_ledger
+from prove.figures import describe, write_log
 from prove.fleet import Fleet
 from prove.installation import Installation, installation
 from prove.load import run_load
-from prove.figures import describe, write_log
 from prove.memory import Memory
 from prove.nemesis import LOG, Breaker
 from prove.outages import outages
