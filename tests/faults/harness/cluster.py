@@ -116,9 +116,9 @@ async def cluster(folder: Path, cache: Path) -> AsyncIterator[Cluster]:
         await asyncio.to_thread(down, data_dir)
 
 
-async def issue_key(nats_url: str) -> str:
-    """An API key of `TENANT`, stored where the edge looks it up."""
-    text, record = mint(TenantId(TENANT), int(time.time() * 1000), secrets.token_bytes(RANDOM_BYTES))
+async def issue_key(nats_url: str, tenant_id: str = TENANT) -> str:
+    """An API key of a tenant, stored where the edge looks it up."""
+    text, record = mint(TenantId(tenant_id), int(time.time() * 1000), secrets.token_bytes(RANDOM_BYTES))
     async with open_bus(BusSettings(url=nats_url)) as bus:
         await bus.kv.put(KEYS, record_key(record.key_id), encode(record))
     return text

@@ -1,26 +1,19 @@
 """Everything that is attacked: three servers behind their fronts, and two of every actor."""
 
 import asyncio
-import secrets
-import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cluster import free_port
+from harness.cluster import free_port, issue_key
 from harness.front import Front, front
 from harness.servers import SERVERS, Servers
 from prove.fleet import Fleet, fleet
 from prove.plan import TENANTS
 from prove.schedule import ACTORS, REPLICAS
 
-from bus.nats import open_bus
-from bus.settings import BusSettings
-from bus.subjects import KEYS
 from executors.wasm.build import build
-from schemas.ids import TenantId
-from schemas.keys import RANDOM_BYTES, mint, record_key
 
 START_S = 60.0
 NAMES = tuple(f"{name}.{replica}" for name in ACTORS for replica in REPLICAS)
@@ -50,7 +43,7 @@ async def installation(folder: Path, cache: Path) -> AsyncIterator[Installation]
             await asyncio.gather(*(asyncio.to_thread(servers.up, name) for name in SERVERS))
             ports = {name: free_port() for name in NAMES if name.startswith("edge.")}
             made = fleet(_shared(folder, cache), {name: _own(name, fronts, ports) for name in NAMES}, folder / "logs")
-            keys = await _issue_keys(servers.direct_url("nats"))
+            keys = {name: await issue_key(servers.direct_url("nats"), name) for name in TENANTS}
             stack.push_async_callback(asyncio.to_thread, made.actors.stop)
             made.start()
             keeper = asyncio.create_task(made.keep(), name="fleet")
@@ -96,14 +89,3 @@ def _own(name: str, fronts: Mapping[str, Front], ports: Mapping[str, int]) -> di
         port = fronts[f"link:postgres/{name}"].port
         settings["AION_POSTGRES__URL"] = f"postgresql://aion@127.0.0.1:{port}/aion"
     return settings
-
-
-async def _issue_keys(nats_url: str) -> dict[str, str]:
-    """An API key for each tenant, stored where edges look it up."""
-    keys: dict[str, str] = {}
-    async with open_bus(BusSettings(url=nats_url)) as bus:
-        for tenant_id in TENANTS:
-            text, record = mint(TenantId(tenant_id), int(time.time() * 1000), secrets.token_bytes(RANDOM_BYTES))
-            await bus.kv.put(KEYS, record_key(record.key_id), record.model_dump_json().encode())
-            keys[tenant_id] = text
-    return keys
