@@ -62,10 +62,18 @@ def hide(_: object, __: str, event: MutableMapping[str, Any]) -> Mapping[str, An
     return {key: "[hidden]" if key in HIDDEN else value for key, value in event.items()}
 
 
+def tell(_: object, __: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+    """Say of the exception that a line is about what `failure` says; its traceback would quote messages."""
+    about = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if about is True else about[1] if isinstance(about, tuple) else about
+    return {**failure(error), **event} if isinstance(error, BaseException) else event
+
+
 def _shared() -> list[Processor]:
     return [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="at_time"),
+        tell,
         hide,
     ]
 
