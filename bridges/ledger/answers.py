@@ -17,6 +17,8 @@ from schemas.result import Status, TaskResult
 
 T = TypeVar("T")
 
+_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""The last: asyncpg 0.32 hands out a connection whose timed-out query the server has not yet let go of."""
 _NEWEST: Final = (2**63 - 1, "")
 
 
@@ -49,7 +51,7 @@ class Answers:
     async def _ask(self, answer: Awaitable[T]) -> T:
         try:
             return await answer
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        except _AWAY as error:
             raise Unavailable(f"the ledger's database does not answer: {type(error).__name__}") from error
 
 
