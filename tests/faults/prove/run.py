@@ -22,6 +22,7 @@ from prove.plan import canaries, plan
 from prove.remains import Tail, rest
 from prove.report import Report
 from prove.schedule import KINDS, Fault, Kind, schedule
+from prove.sight import blind_spots
 
 REST_S = 60.0
 SERVING_S = 30.0
@@ -71,6 +72,7 @@ async def prove(order: Order, folder: Path, cache: Path) -> Report:
     figures["total_s"] = round(time.monotonic() - began, 1)
     figures |= describe(history)
     verdict = await asyncio.to_thread(check, history)
+    notes += await asyncio.to_thread(blind_spots, history)
     counts = _counts(made, breaker, memory)
     whole = set(order.kinds) == set(KINDS)
     return Report(order.seed, order.faults, counts, memory, verdict, figures, notes, demand_proofs=whole)
