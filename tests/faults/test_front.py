@@ -9,6 +9,9 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from harness.front import Front, front
 from harness.kafka_wire import END_TXN, Requests
+from harness.lane import Disturbance
+
+CUT, HELD_UP, HELD_DOWN = Disturbance(cut=True), Disturbance(held="up"), Disturbance(held="down")
 
 
 @asynccontextmanager
@@ -82,14 +85,14 @@ async def test_a_cut_ends_connections_and_refuses_new_ones_until_it_is_healed() 
     async with through() as (made, _), connected(made) as (reader, writer):
         writer.write(b"one")
         assert await said(reader, 3) == b"one"
-        made.cut()
+        made.disturb(CUT)
         with suppress(ConnectionError):
             assert await reader.read() == b""
         async with connected(made) as (again, _):
             with suppress(ConnectionError):
                 assert await again.read() == b""
         assert made.weather.counts["cut_connections"] == made.weather.counts["refused_connections"] == 1
-        made.heal()
+        made.heal(CUT)
         assert await answered(made, b"two") == b"two"
 
 
@@ -106,7 +109,7 @@ async def test_a_reset_is_one_and_new_connections_are_welcome() -> None:
 
 async def test_a_delay_is_there_both_ways() -> None:
     async with through() as (made, _), connected(made) as (reader, writer):
-        made.delay(0.1)
+        made.disturb(Disturbance(delay_s=0.1))
         began = time.monotonic()
         writer.write(b"slow")
         assert await said(reader, 4) == b"slow"
@@ -116,31 +119,43 @@ async def test_a_delay_is_there_both_ways() -> None:
 
 async def test_a_held_direction_lets_nothing_through_and_everything_once_it_is_healed() -> None:
     async with through() as (made, got), connected(made) as (reader, writer):
-        made.hold("down")
+        made.disturb(HELD_DOWN)
         writer.write(b"asked")
         with pytest.raises(TimeoutError):
             await said(reader, 5, within_s=0.1)
         assert got == [b"asked"]
         assert made.weather.counts["held_down_bytes"] == 5
-        made.heal()
+        made.heal(HELD_DOWN)
         assert await said(reader, 5) == b"asked"
 
 
 async def test_what_was_held_arrives_although_its_sender_is_gone() -> None:
     async with through() as (made, got):
         async with connected(made) as (_, writer):
-            made.hold("up")
+            made.disturb(HELD_UP)
             writer.write(b"late")
         await asyncio.sleep(0.05)
         assert got == []
-        made.heal()
+        made.heal(HELD_UP)
+        assert await until(lambda: got == [b"late"])
+
+
+async def test_what_two_faults_hold_waits_for_the_second_to_be_healed() -> None:
+    async with through() as (made, got), connected(made) as (_, writer):
+        made.disturb(HELD_UP)
+        made.disturb(HELD_UP)
+        writer.write(b"late")
+        made.heal(HELD_UP)
+        await asyncio.sleep(0.05)
+        assert got == []
+        made.heal(HELD_UP)
         assert await until(lambda: got == [b"late"])
 
 
 async def test_only_end_txn_waits_and_what_follows_it_stays_behind_it() -> None:
     produce, end = request(0, b"p" * 50), request(END_TXN, b"e" * 20)
     async with through(kafka=True) as (made, got), connected(made) as (_, writer):
-        made.delay_end_txn(0.2)
+        made.disturb(Disturbance(end_txn_delay_s=0.2))
         writer.write(produce + end[:7])
         await asyncio.sleep(0.05)
         assert b"".join(got) == produce

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from harness.kafka_wire import Requests
-from harness.lane import MOST_HELD_BYTES, Direction, Lane, Weather
+from harness.lane import MOST_HELD_BYTES, Disturbance, Lane, Weather
 
 HOST = "127.0.0.1"
 CONNECT_S = 5.0
@@ -137,37 +137,25 @@ class Front:
         async with asyncio.timeout(CONNECT_S):
             await self._quiet.wait()
 
-    def cut(self) -> None:
-        """End every connection and refuse new ones until `heal`."""
-        self.weather.cut = True
-        self.weather.counts["cut_connections"] += len(self.pairs)
+    def disturb(self, disturbance: Disturbance) -> None:
+        """Do this, beside all that is done already, until `heal` is called with the same."""
+        self.weather.active.append(disturbance)
+        if disturbance.cut:
+            self.weather.counts["cut_connections"] += len(self.pairs)
+            for pair in tuple(self.pairs):
+                pair.abort(reset=False)
+
+    def heal(self, disturbance: Disturbance) -> None:
+        """End one disturbance; what was held goes on when no other holds it."""
+        self.weather.active.remove(disturbance)
         for pair in tuple(self.pairs):
-            pair.abort(reset=False)
+            pair.resume()
 
     def reset(self) -> None:
         """Reset every connection, once; new ones are welcome."""
         self.weather.counts["reset_connections"] += len(self.pairs)
         for pair in tuple(self.pairs):
             pair.abort(reset=True)
-
-    def delay(self, seconds: float) -> None:
-        """Everything arrives so much later, both ways."""
-        self.weather.delay_s = seconds
-
-    def hold(self, direction: Direction) -> None:
-        """Nothing arrives in one direction; it comes when the front is healed, as what TCP sends again."""
-        self.weather.held = direction
-
-    def delay_end_txn(self, seconds: float) -> None:
-        """Kafka's EndTxn, and what follows it on its connection, arrives so much later."""
-        self.weather.end_txn_delay_s = seconds
-
-    def heal(self) -> None:
-        """Fair weather."""
-        self.weather.cut, self.weather.held = False, None
-        self.weather.delay_s = self.weather.end_txn_delay_s = 0.0
-        for pair in tuple(self.pairs):
-            pair.resume()
 
     def connect(self, pair: Pair) -> None:
         """A client came: connect it with the server, unless the wire is cut."""

@@ -13,15 +13,41 @@ MOST_HELD_BYTES = 4 << 20
 """As a network with full buffers: past it the sender is no longer read."""
 
 
-@dataclass
-class Weather:
-    """What a front does to the bytes of its connections, now."""
+@dataclass(frozen=True)
+class Disturbance:
+    """One thing that is wrong with a wire; `held` is the direction in which nothing arrives."""
 
     cut: bool = False
     delay_s: float = 0.0
     end_txn_delay_s: float = 0.0
     held: Direction | None = None
+
+
+@dataclass
+class Weather:
+    """What a front does to the bytes of its connections, now: the worst of all that disturbs it."""
+
+    active: list[Disturbance] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def cut(self) -> bool:
+        """Whether there is no wire."""
+        return any(one.cut for one in self.active)
+
+    @property
+    def delay_s(self) -> float:
+        """How much later everything arrives."""
+        return max((one.delay_s for one in self.active), default=0.0)
+
+    @property
+    def end_txn_delay_s(self) -> float:
+        """How much later still an EndTxn arrives."""
+        return max((one.end_txn_delay_s for one in self.active), default=0.0)
+
+    def holds(self, direction: Direction) -> bool:
+        """Whether nothing arrives in that direction."""
+        return any(one.held == direction for one in self.active)
 
 
 class Lane:
@@ -48,7 +74,7 @@ class Lane:
             delay_s = self._weather.delay_s + extra_s
             if self._weather.delay_s:
                 self._weather.counts["delayed_bytes"] += len(piece)
-            if self._weather.held == self._direction:
+            if self._weather.holds(self._direction):
                 self._weather.counts[f"held_{self._direction}_bytes"] += len(piece)
             self._put(now_s + delay_s, piece)
         self.flush()
@@ -63,7 +89,7 @@ class Lane:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiting and self.write is not None and self._weather.held != self._direction:
+        while self._waiting and self.write is not None and not self._weather.holds(self._direction):
             due_s, piece = self._waiting[0]
             if due_s > self._loop.time():
                 self._timer = self._loop.call_at(due_s, self.flush)

@@ -2,16 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from checker.history import Nemesis
 from harness import processes
 from harness.front import Front
+from harness.lane import Disturbance
 from harness.servers import Servers
 from prove.fleet import Fleet, now_ms
 from prove.outages import Absence
-from prove.schedule import BRIDGES, Fault
+from prove.schedule import BRIDGES, Fault, Kind
 
 NATS = "server:nats"
 NATS_LINK = "link:nats"
@@ -19,6 +20,13 @@ TAKE_OVER_S = 2.0
 """What a bridge needs after its start to fence all earlier ones."""
 LOG = "log"
 """Whose absence it is when nobody can reach nats-server, or nats-server itself is not there."""
+
+DISTURBANCES: Mapping[Kind, Callable[[Fault], Disturbance]] = {
+    "cut": lambda _: Disturbance(cut=True),
+    "delay": lambda fault: Disturbance(delay_s=fault.amount_s),
+    "hold": lambda fault: Disturbance(held=fault.direction),
+    "end_txn": lambda fault: Disturbance(end_txn_delay_s=fault.amount_s),
+}
 
 
 @dataclass
@@ -110,22 +118,18 @@ class Breaker:
 
     async def _break_link(self, fault: Fault) -> None:
         fronts = self._fronts_of(fault.victim)
-        for front in fronts:
-            if fault.kind == "cut":
-                front.cut()
-            elif fault.kind == "reset":
+        if fault.kind == "reset":
+            for front in fronts:
                 front.reset()
-            elif fault.kind == "delay":
-                front.delay(fault.amount_s)
-            elif fault.kind == "hold":
-                front.hold(fault.direction)
-            else:
-                front.delay_end_txn(fault.amount_s)
+            return
+        disturbance = DISTURBANCES[fault.kind](fault)
+        for front in fronts:
+            front.disturb(disturbance)
         try:
             await asyncio.sleep(fault.for_s)
         finally:
             for front in fronts:
-                front.heal()
+                front.heal(disturbance)
 
     def _fronts_of(self, victim: str) -> list[Front]:
         if victim == NATS_LINK:
