@@ -430,7 +430,7 @@ def test_every_defect_alone_is_told_from_the_others() -> None:
 
 def test_the_story_names_the_client_the_log_the_projections_and_the_nemesis_in_order() -> None:
     (violation,) = check(duplicate_in_kafka(clean())).violations
-    story = "\n".join(violation.timeline)
+    story = "\n".join(violation.timeline or ())
     parts = ["client ref-t1 ok", "log 102 aion.task.accepted", "nemesis SIGKILL router", "kafka aion.task.events.v1"]
     places = [story.index(part) for part in parts]
     assert places == sorted(places)
@@ -496,7 +496,7 @@ def test_the_first_story_of_a_report_is_the_shortest() -> None:
     long = wrong_tenant_in_body(clean())
     short = replace(long, submissions=[*long.submissions, Submission("ref-t7", "ok", "t7", 1000, "202", "acme")])
     verdict = check(short)
-    lengths = [len(violation.timeline) for violation in verdict.violations]
+    lengths = [len(violation.timeline or ()) for violation in verdict.violations]
     first = verdict.report(most=1)
     assert first.count("\n    ") == min(lengths) < max(lengths)
     assert "task_lost: t7 was accepted" in first

@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -26,7 +27,7 @@ def main() -> int:
     folder.chmod(0o755)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            report: Report = runner.run(prove(order, folder, CACHE))
+            report = runner.run(_run(order, folder))
         sys.stdout.write((report.json() if options.json else report.text()) + "\n")
         return 1 if report.failures else 0
     finally:
@@ -34,6 +35,14 @@ def main() -> int:
             sys.stderr.write(f"kept {folder}\n")
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _run(order: Order, folder: Path) -> Report:
+    """SIGTERM ends the run like Ctrl-C: everything that was started is stopped."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await prove(order, folder, CACHE)
 
 
 def _options() -> argparse.Namespace:

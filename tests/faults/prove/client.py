@@ -15,7 +15,7 @@ from prove.plan import TENANTS, Intention
 
 PATIENCE_S = 45.0
 """How long a client tries before it calls it an error; no single fault lasts half as long."""
-ANSWER_S = 4.0
+ANSWER_S = 7.0
 """How long one attempt waits for an answer, beside what it asked the edge to wait."""
 REFUSED = frozenset({400, 401, 403, 404, 409, 413, 422, 429})
 """Certain refusals: the task was not stored by this attempt. A 503 leaves it open, unless the log is full."""

@@ -89,7 +89,7 @@ class Report:
                 "verdict": self.verdict.outcome,
                 "rules": self.verdict.rules,
                 "doubts": list(self.verdict.doubts),
-                "stories": [v._asdict() for v in sorted(self.verdict.violations, key=lambda v: len(v.timeline))[:5]],
+                "stories": [violation._asdict() for violation in self.verdict.stories[:5]],
                 "failures": self.failures,
             },
             indent=1,

@@ -72,7 +72,8 @@ async def prove(order: Order, folder: Path, cache: Path) -> Report:
     figures["total_s"] = round(time.monotonic() - began, 1)
     figures |= describe(history)
     verdict = await asyncio.to_thread(check, history)
-    notes += await asyncio.to_thread(blind_spots, history)
+    if verdict.outcome == "valid":
+        notes += await asyncio.to_thread(blind_spots, history)
     counts = _counts(made, breaker, memory)
     whole = set(order.kinds) == set(KINDS)
     return Report(order.seed, order.faults, counts, memory, verdict, figures, notes, demand_proofs=whole)
