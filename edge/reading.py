@@ -6,7 +6,7 @@ from typing import Any
 
 from bus.port import Bus, Entry
 from bus.questions import LEDGER_GET
-from schemas.errors import NotFound
+from schemas.errors import DeadlineExceeded, NotFound, Unavailable
 from schemas.events import Ended, canonical_result
 from schemas.ids import TaskId, TenantId
 from schemas.ledger import LedgerGet
@@ -71,6 +71,8 @@ async def _older(bus: Bus, tenant_id: TenantId, task_id: TaskId) -> Seen:
         task = await bus.rpc.ask(LEDGER_GET, LedgerGet(tenant_id=tenant_id, task_id=task_id))
     except NotFound:
         raise unknown_task(task_id) from None
+    except DeadlineExceeded as error:  # the question's, not the task's: a client may ask again
+        raise Unavailable("the ledger did not answer in time: ask again", retry_after_s=1.0) from error
     if task.tenant_id != tenant_id:
         raise unknown_task(task_id)
     return Seen(task.state, 0, encode(task.result) if task.result else None)

@@ -19,7 +19,7 @@ from bus.port import Answer, Call, Service
 from bus.questions import LEDGER_GET
 from edge.actor import Edge
 from edge.settings import EdgeSettings
-from schemas.errors import NotFound, WrongSequence
+from schemas.errors import DeadlineExceeded, NotFound, WrongSequence
 from schemas.events import (
     UNROUTED,
     Accepted,
@@ -430,6 +430,16 @@ async def test_an_older_task_is_answered_by_the_ledger_and_a_strange_one_by_nobo
         assert (await world.call("GET", "/v1/stream/none"))[0] == 404
         assert (await world.call("POST", "/v1/tasks/none/cancel"))[0] == 404
         assert (await world.call("POST", "/v1/tasks/old/cancel"))[0] == 409
+
+
+async def test_a_ledger_that_is_late_is_a_reason_to_come_back(world: World) -> None:
+    async def late(_asked: LedgerGet, _call: Call) -> LedgerTask:
+        raise DeadlineExceeded("the deadline passed before work began")
+
+    async with world.bus.rpc.serve(Service("ledger", "1.0.0", "l1"), [Answer(LEDGER_GET, late)]):
+        for method, path in (("GET", "/v1/tasks/old"), ("GET", "/v1/stream/old"), ("POST", "/v1/tasks/old/cancel")):
+            status, headers, body = await world.call(method, path)
+            assert (status, headers["Retry-After"], json.loads(body)["retryable"]) == (503, "1", True)
 
 
 async def test_a_drain_refuses_new_tasks_lets_waiters_finish_and_ends_streams() -> None:
