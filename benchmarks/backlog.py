@@ -23,13 +23,12 @@ from benchmarks import report
 from benchmarks.floor.wire import Wire, connect
 from benchmarks.processes import Children, cpu_us, run_to_end
 from benchmarks.servers import servers
-from benchmarks.system.lag import last_sequence, position
+from benchmarks.system.lag import last_sequence, reached
 from benchmarks.system.start import environment, free_port
 from benchmarks.workload import accepted_bytes, ended_bytes, routed_bytes
 from bridges.kafka.settings import KafkaSettings
 from deploy.local import ServerInfo, env
 
-POLL_S = 0.02
 DRAIN_S = 300.0
 IN_FLIGHT = 2000
 FLOOR_TOPIC = "floor"
@@ -61,23 +60,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def history(count: int) -> Iterator[tuple[bytes, bytes]]:
-    """Subjects and events of as many tasks as make `count` events, three each."""
+def history(count: int, *, first: int = 0) -> Iterator[tuple[bytes, bytes]]:
+    """Subjects and events of as many tasks as make `count` events, three each, without the `first` ones."""
     steps = (
         (b"aion.task.accepted.normal.bench.", accepted_bytes()),
         (b"aion.task.routed.wasm-normal.bench.", routed_bytes()),
         (b"aion.task.ended.completed.bench.", ended_bytes()),
     )
     known = b"00000000-0000-7000-8000-000000000000"
-    for number in range(count):
+    for number in range(first, count):
         subject, event = steps[number % 3]
         task = b"00000000-0000-7000-8000-%012x" % (number // 3)
         own = b"00000000-0000-7000-9000-%012x" % number
         yield subject + task, event.replace(known, own, 1).replace(known, task)
 
 
-async def fill(wire: Wire, count: int) -> None:
-    """Append the history, so many at once that the server is never idle."""
+async def fill(wire: Wire, count: int, *, first: int = 0) -> None:
+    """Append the history but its `first` events, so many at once that the server is never idle."""
     free = asyncio.Semaphore(IN_FLIGHT)
     refused: list[bytes] = []
 
@@ -86,7 +85,7 @@ async def fill(wire: Wire, count: int) -> None:
         if b'"error"' in answer:
             refused.append(answer)
 
-    for subject, event in history(count):
+    for subject, event in history(count, first=first):
         await free.acquire()
         wire.request(subject, event, stored)
     for _ in range(IN_FLIGHT):
@@ -134,18 +133,10 @@ def _sent(producer: AIOKafkaProducer, values: Sequence[bytes], headers: list[tup
 async def drain(wire: Wire, projection: str, target: int) -> tuple[int, float]:
     """Events and seconds from the projection's first commit to its last."""
     async with asyncio.timeout(DRAIN_S):
-        first = await _reached(wire, projection, 1)
+        first = await reached(wire, projection, 1)
         began = perf_counter()
-        await _reached(wire, projection, target)
+        await reached(wire, projection, target)
     return target - first, perf_counter() - began
-
-
-async def _reached(wire: Wire, projection: str, sequence: int) -> int:
-    while True:
-        at = await position(wire, projection)
-        if at is not None and at >= sequence:
-            return at
-        await asyncio.sleep(POLL_S)
 
 
 async def measure(folder: Path, options: argparse.Namespace) -> Drained:

@@ -51,8 +51,9 @@ class Sweeper(Actor):
             yield
 
     def status(self) -> Mapping[str, object]:
-        """Open tasks, tasks ended, and the window (None: everything is kept)."""
-        return {"open": len(self._tasks), "swept": self._swept, "window_s": self._window}
+        """Open tasks, tasks ended, how far the log was read, and its window (None: everything is kept)."""
+        figures = {"open": len(self._tasks), "swept": self._swept}
+        return {**figures, "sequence": self._log_last, "window_s": self._window}
 
     async def run(self) -> None:
         """Follow the log until drained; every tick end what is overdue.

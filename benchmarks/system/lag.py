@@ -37,6 +37,15 @@ async def position(wire: Wire, projection: str) -> int | None:
     return None if data.get("waiting") else int(data.get("sequence", 0))
 
 
+async def reached(wire: Wire, reader: str, sequence: int) -> int:
+    """Where a reader of the log is once it has come to `sequence`."""
+    while True:
+        at = await position(wire, reader)
+        if at is not None and at >= sequence:
+            return at
+        await asyncio.sleep(POLL_S)
+
+
 async def catch_up(wire: Wire, projections: Sequence[str]) -> dict[str, Lag]:
     """Wait until each projection has what the log holds now."""
     target, began = await last_sequence(wire), perf_counter()
