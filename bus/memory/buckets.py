@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from dataclasses import dataclass, field
 
 from bus.port import KvEntry
@@ -23,8 +24,9 @@ class Bucket:
 class Buckets:
     """All buckets by name; one exists as soon as it is named."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: Context) -> None:
         self._buckets: dict[str, Bucket] = {}
+        self._context = context
 
     def bucket(self, name: str) -> Bucket:
         """The bucket called `name`."""
@@ -35,7 +37,8 @@ class Buckets:
         bucket = self.bucket(name)
         self._stop_timer(bucket, key)
         if ttl_s is not None:
-            bucket.timers[key] = asyncio.get_running_loop().call_later(ttl_s, self.delete, name, key)
+            loop = asyncio.get_running_loop()
+            bucket.timers[key] = loop.call_later(ttl_s, self.delete, name, key, context=self._context)
         bucket.revision += 1
         bucket.entries[key] = KvEntry(value, bucket.revision)
         self._tell(bucket, key, value)

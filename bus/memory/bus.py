@@ -23,20 +23,20 @@ class MemoryBus:
     tokens: Tokens
     signals: Signals
 
-    def __init__(self, server: MemoryServer) -> None:
+    def __init__(self, server: MemoryServer, link: Link | None = None) -> None:
         self._server = server
-        self._link = Link()
-        self.log = MemoryLog(server, self._link)
-        self.queue = MemoryQueue(server, self._link)
-        self.rpc = MemoryRpc(server, self._link)
-        self.kv = MemoryKv(server, self._link)
-        self.tokens = MemoryTokens(server, self._link)
-        self.signals = MemorySignals(server, self._link)
+        self._link = link = link or Link()
+        self.log = MemoryLog(server, link)
+        self.queue = MemoryQueue(server, link)
+        self.rpc = MemoryRpc(server, link)
+        self.kv = MemoryKv(server, link)
+        self.tokens = MemoryTokens(server, link)
+        self.signals = MemorySignals(server, link)
 
     @property
     def connected(self) -> bool:
         """See `bus.port.Bus.connected`."""
-        return self._link.alive
+        return self._link.up
 
     @property
     def reconnects(self) -> int:
@@ -54,6 +54,16 @@ class MemoryBus:
         `BusDisconnected`.
         """
         self._link.cut()
+        self._server.log.stored.ring()
+        self._server.tokens.stored.ring()
+
+    def lose(self) -> None:
+        """The connection is away until `restore`: calls raise `BusDisconnected`; acks and live events are lost."""
+        self._link.lose()
+
+    def restore(self) -> None:
+        """It is back: views catch up, readers go on where they were, takers take again."""
+        self._link.restore()
         self._server.log.stored.ring()
         self._server.tokens.stored.ring()
 

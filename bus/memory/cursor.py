@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -38,9 +39,11 @@ class Hand(Protocol):
 class CursorState:
     """Which entries are delivered, to be delivered again, or still ahead."""
 
-    def __init__(self, cursor: Cursor, store: LogStore) -> None:
+    def __init__(self, cursor: Cursor, store: LogStore, context: Context) -> None:
         self.cursor = cursor
         self._store = store
+        self._context = context
+        self.redelivered = 0
         self._position = 0  # everything up to here was delivered once or does not match
         self._open: dict[int, Unanswered] = {}
         self._again: deque[int] = deque()
@@ -63,6 +66,7 @@ class CursorState:
             if item is None:
                 return
             item.delivered += 1
+            self.redelivered += item.delivered > 1
             self._arm(item)
             hand.hand(item.entry, item.delivered)
 
@@ -81,7 +85,7 @@ class CursorState:
         if item.timer is not None:
             item.timer.cancel()
         if delay_s > 0:
-            item.timer = asyncio.get_running_loop().call_later(delay_s, self._requeue, item)
+            item.timer = asyncio.get_running_loop().call_later(delay_s, self._requeue, item, context=self._context)
         else:
             self._requeue(item)
 
@@ -131,13 +135,13 @@ class CursorState:
     def _arm(self, item: Unanswered) -> None:
         loop = asyncio.get_running_loop()
         item.seen_s = loop.time()
-        item.timer = loop.call_later(self.cursor.ack_wait_s, self._expire, item)
+        item.timer = loop.call_later(self.cursor.ack_wait_s, self._expire, item, context=self._context)
 
     def _expire(self, item: Unanswered) -> None:
         loop = asyncio.get_running_loop()
         left_s = item.seen_s + self.cursor.ack_wait_s - loop.time()
         if left_s > 1e-6:
-            item.timer = loop.call_later(left_s, self._expire, item)
+            item.timer = loop.call_later(left_s, self._expire, item, context=self._context)
         else:
             self._requeue(item)
 

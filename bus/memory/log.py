@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 
 from bus.matching import matches
 from bus.memory.link import Link
@@ -25,14 +26,14 @@ class MemoryLog:
 
     async def append(self, event: TaskEvent, *, after: int, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
         """See `bus.port.Log.append`."""
-        await self._cross()
+        await self._link.cross()
         sequence = self._store.append(event, after)
         await self._acknowledged(timeout_s)
         return sequence
 
     async def audit(self, event: AuditEvent, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
         """See `bus.port.Log.audit`."""
-        await self._cross()
+        await self._link.cross()
         sequence = self._store.audit(event)
         await self._acknowledged(timeout_s)
         return sequence
@@ -46,7 +47,7 @@ class MemoryLog:
         self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> tuple[Entry, ...]:
         """See `bus.port.Log.events`."""
-        await self._cross()
+        await self._link.cross()
         subject_token(tenant_id), subject_token(task_id)
         return self._store.of_task(tenant_id, task_id)
 
@@ -60,28 +61,28 @@ class MemoryLog:
     async def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0) -> AsyncIterator[Entry]:
         """See `bus.port.Log.follow`; a task that ended at or before `after` yields nothing and ends."""
         subject_token(tenant_id), subject_token(task_id)
-        await self._cross()
+        await self._link.cross()
         position = after
         while True:
-            self._link.check()
-            found = self._store.of_task(tenant_id, task_id)
+            self._link.check_alive()
+            found = self._store.of_task(tenant_id, task_id) if self._link.up else ()
             for entry in found:
                 if entry.sequence > position:
                     position = entry.sequence
                     yield entry
             if found and _is_end(found[-1]):
                 return
-            if self._store.of_task(tenant_id, task_id) == found:
+            if not self._link.up or self._store.of_task(tenant_id, task_id) == found:
                 await self._store.stored.wait()
 
     @asynccontextmanager
     async def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AsyncIterator[None]:
         """See `bus.port.Log.live`; the subject is the one it is stored under."""
-        key, pattern = object(), live_of_event(event)
+        key, pattern, context = object(), live_of_event(event), copy_context()
 
         def pass_on(entry: Entry) -> None:
-            if matches(pattern, entry.subject.replace("aion.task.", "aion.live.", 1)):
-                asyncio.get_running_loop().call_soon(deliver, entry)
+            if self._link.up and matches(pattern, entry.subject.replace("aion.task.", "aion.live.", 1)):
+                asyncio.get_running_loop().call_soon(deliver, entry, context=context)
 
         def deliver(entry: Entry) -> None:
             if key in self._store.listeners:
@@ -96,25 +97,19 @@ class MemoryLog:
 
     async def info(self, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> LogInfo:
         """See `bus.port.Log.info`."""
-        await self._cross()
+        await self._link.cross()
         return self._store.info()
 
     async def set_window(self, max_age_s: float | None, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """See `bus.port.Log.set_window`."""
-        await self._cross()
+        await self._link.cross()
         self._store.max_age_s = max_age_s
-
-    async def _cross(self) -> None:
-        """The way to the server: others run meanwhile, and the connection may be cut."""
-        self._link.check()
-        await asyncio.sleep(0)
-        self._link.check()
 
     async def _acknowledged(self, timeout_s: float) -> None:
         if self._server.ack_is_lost():
             await asyncio.sleep(timeout_s)
             raise Unavailable(f"no acknowledgement within {timeout_s} s: append the same event_id again to learn more")
-        await self._cross()
+        await self._link.cross()
 
 
 def _is_end(entry: Entry) -> bool:

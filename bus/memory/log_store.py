@@ -24,7 +24,6 @@ class LogStore:
         self, now_ns: Callable[[], int], *, max_bytes: int, max_age_s: float | None, max_payload_bytes: int
     ) -> None:
         self._now_ns = now_ns
-        self._max_bytes = max_bytes
         self._max_payload_bytes = max_payload_bytes
         self._entries: list[Entry] = []
         self._start = 0  # index of the first entry that is not trimmed
@@ -34,6 +33,7 @@ class LogStore:
         self._ids: dict[tuple[str, str], int] = {}
         self._id_of: dict[int, tuple[str, str]] = {}
         self._created: str | None = None
+        self.max_bytes = max_bytes
         self.max_age_s = max_age_s
         self.stored = Bell()
         self.listeners: dict[object, Callable[[Entry], None]] = {}
@@ -104,8 +104,8 @@ class LogStore:
         size_bytes = _size_bytes(subject, data)
         if size_bytes > self._max_payload_bytes:
             raise PayloadTooLarge(f"{event.event} is {size_bytes} bytes, over the bus's {self._max_payload_bytes}")
-        if self._size_bytes + size_bytes > self._max_bytes:
-            raise LogFull(f"the log holds {self._size_bytes} of {self._max_bytes} bytes: come back when it was trimmed")
+        if self._size_bytes + size_bytes > self.max_bytes:
+            raise LogFull(f"the log holds {self._size_bytes} of {self.max_bytes} bytes: come back when it was trimmed")
         entry = Entry(self.last_sequence + 1, self._now_ns(), subject, data)
         self._entries.append(entry)
         self._size_bytes += size_bytes

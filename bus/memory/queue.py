@@ -54,8 +54,8 @@ class MemoryTaker:
 
     @property
     def free(self) -> int:
-        """Slots that hold nothing; none once stopped."""
-        return 0 if self._stopped else self._slots - len(self._held)
+        """Slots that hold nothing; none once stopped, and while the connection is away."""
+        return 0 if self._stopped or not self._link.up else self._slots - len(self._held)
 
     def open(self) -> None:
         """Join the cursor and begin to report progress."""
@@ -72,7 +72,7 @@ class MemoryTaker:
     async def get(self) -> MemoryDelivery:
         """See `bus.port.Taker.get`."""
         while True:
-            self._link.check()
+            self._link.check_alive()
             if self._stopped:
                 raise TakerStopped(f"{self._state.cursor.name} was stopped")
             if self._ready:
@@ -89,8 +89,8 @@ class MemoryTaker:
         await asyncio.sleep(0)
 
     def answer(self, delivery: MemoryDelivery, delay_s: float | None) -> None:
-        """Done (None) or given back; free the slot. Too late or over a cut connection, nothing reaches the server."""
-        if self._held.pop(delivery, self) is self or not self._link.alive:
+        """Done (None) or given back; free the slot. Too late or over a lost connection, nothing reaches the server."""
+        if self._held.pop(delivery, self) is self or not self._link.up:
             return
         sequence = delivery.entry.sequence
         if delay_s is None:
@@ -98,6 +98,10 @@ class MemoryTaker:
         else:
             self._state.give_back(sequence, delay_s)
             self._state.pump()
+
+    def resume(self) -> None:
+        """The connection is back: pull again."""
+        self._state.pump()
 
     def vanish(self) -> None:
         """The process is gone: no more pulls, no progress, no answers."""
@@ -113,7 +117,7 @@ class MemoryTaker:
             self.answer(delivery, 0.0)
 
     def _report_progress(self) -> None:
-        for delivery in self._held:
+        for delivery in self._held if self._link.up else ():
             self._state.progress(delivery.entry.sequence)
         every_s = self._state.cursor.ack_wait_s / 3
         self._tick = asyncio.get_running_loop().call_later(every_s, self._report_progress)
@@ -133,7 +137,7 @@ class MemoryQueue:
             raise ValueError(f"{slots} slots take nothing: use at least 1")
         self._link.check()
         taker = MemoryTaker(self._server.cursor(cursor), self._link, slots)
-        with self._link.holding(taker.vanish):
+        with self._link.holding(taker.vanish, taker.resume):
             taker.open()
             try:
                 yield taker

@@ -33,16 +33,19 @@ class MemoryReader:
         await asyncio.sleep(0)
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
-            self._link.check()
-            found = self._fetch(self._position)
+            found = self._found()
             left_s = deadline - asyncio.get_running_loop().time()
             if found or left_s <= 0:
                 break
             await self._stored.wait_at_most(left_s)
         if self._linger_s and 0 < len(found) < self._batch:
             await asyncio.sleep(self._linger_s)
-            self._link.check()
-            found = self._fetch(self._position)
+            found = self._found()
         if found:
             self._position = found[-1].sequence
         return found
+
+    def _found(self) -> Sequence[Entry]:
+        """What follows the position; nothing while the connection is away."""
+        self._link.check_alive()
+        return self._fetch(self._position) if self._link.up else ()

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 
 from bus.memory.buckets import Buckets
 from bus.memory.cursor import CursorState
@@ -29,6 +30,7 @@ class LoopClock:
 class MemoryServer:
     """Shared state of any number of `MemoryBus` connections in one loop.
 
+    Its timers run in the context it was made in, whoever caused them: a server outlives its clients.
     `now_ns` is the log's clock; durations (acknowledgement waits, delays, TTLs) run on the loop's timers, so a
     loop with virtual time owns both. `max_bytes` counts as the real log does: full refuses, nothing is dropped.
     """
@@ -45,10 +47,11 @@ class MemoryServer:
         self.now_ns = now_ns or LoopClock()
         self.log = LogStore(self.now_ns, max_bytes=max_bytes, max_age_s=max_age_s, max_payload_bytes=max_payload_bytes)
         self.tokens = TokenStore(self.now_ns, keep_s=tokens_keep_s)
-        self.buckets = Buckets()
+        self.buckets = Buckets(copy_context())
         self.services = Services()
         self.listeners: dict[object, tuple[str, Callable[[str], None]]] = {}
         self._cursors: dict[str, CursorState] = {}
+        self._context = copy_context()
         self._acks_to_lose = 0
 
     def now_ms(self) -> int:
@@ -59,7 +62,7 @@ class MemoryServer:
         """The shared state of `cursor`, created if absent, with the newest settings asked for."""
         state = self._cursors.get(cursor.name)
         if state is None:
-            state = self._cursors[cursor.name] = CursorState(cursor, self.log)
+            state = self._cursors[cursor.name] = CursorState(cursor, self.log, self._context)
         state.cursor = cursor
         return state
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 
 from bus.matching import matches
 from bus.memory.link import Link
@@ -19,24 +20,27 @@ class MemorySignals:
     async def send(self, subject: str) -> None:
         """See `bus.port.Signals.send`."""
         self._link.check()
-        loop = asyncio.get_running_loop()
-        for key, (pattern, _) in self._listeners.items():
+        for pattern, deliver in list(self._listeners.values()):
             if matches(pattern, subject):
-                loop.call_soon(self._deliver, key, subject)
+                deliver(subject)
         await asyncio.sleep(0)
 
     @asynccontextmanager
     async def listen(self, pattern: str, callback: Callable[[str], None]) -> AsyncIterator[None]:
         """See `bus.port.Signals.listen`."""
-        key = object()
+        key, context = object(), copy_context()
+
+        def pass_on(subject: str) -> None:
+            if self._link.up:
+                asyncio.get_running_loop().call_soon(deliver, subject, context=context)
+
+        def deliver(subject: str) -> None:
+            if key in self._listeners:
+                callback(subject)
 
         def forget() -> None:
             self._listeners.pop(key, None)
 
         with self._link.holding(forget):
-            self._listeners[key] = (pattern, callback)
+            self._listeners[key] = (pattern, pass_on)
             yield
-
-    def _deliver(self, key: object, subject: str) -> None:
-        if key in self._listeners:
-            self._listeners[key][1](subject)
