@@ -1,7 +1,6 @@
 """The edge as an actor: what it opens, serves, and how it goes."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, ClassVar
@@ -39,7 +38,7 @@ class Edge(Actor):
         super().__init__(context, settings)
         self._limits = settings
         self._catalogue = Catalogue()
-        self._waiting = Waiting(context.bus, context.log, time.monotonic, settings.recheck_s)
+        self._waiting = Waiting(context.bus, context.log, _loop_time, settings.recheck_s)
         self._heads = Heads(settings.head_timeout_s)
         self._admission = Admission(context, settings.max_backlog)
         self._submission = Submission(context, settings, self._catalogue, self._waiting, self._admission)
@@ -165,3 +164,7 @@ class Edge(Actor):
         self._heads.close()
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
+
+
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()

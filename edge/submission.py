@@ -1,7 +1,6 @@
 """`POST /v1/tasks`: read, accept, wait."""
 
 import json
-import os
 
 from aiohttp import web
 
@@ -81,8 +80,9 @@ class Submission:
     def _event(self, task: TaskRequest, tenant_id: TenantId, naming: Naming, traceparent: str | None) -> Accepted:
         now_ms = self._context.now_ms()
         times = Times(now_ms, min(self._settings.default_timeout_s, self._context.longest_task_s))
-        task_id = naming.chosen or TaskId(uuid7(now_ms))
-        trace = read_traceparent(traceparent, os.urandom(24))
+        rng = self._context.rng
+        task_id = naming.chosen or TaskId(uuid7(now_ms, rng.randbytes(10)))
+        trace = read_traceparent(traceparent, rng.randbytes(24))
         return accepted_event(task, tenant_id, task_id, self._context.new_event_id(), trace, times)
 
     async def _take(self, event: Accepted, naming: Naming) -> Taken:

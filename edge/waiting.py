@@ -1,7 +1,7 @@
 """Requests that wait for a task's end: one live subscription for all, and a safety net under it."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeAlias
 
@@ -43,14 +43,14 @@ class Waiter:
 
 
 class Waiting:
-    """All waiters of one edge by task."""
+    """All waiters of one edge by task; they hear in the order they came."""
 
     def __init__(self, bus: Bus, log: FilteringBoundLogger, clock: Callable[[], float], recheck_s: float) -> None:
         self._bus = bus
         self._log = log
         self._clock = clock
         self._recheck_s = recheck_s
-        self._waiters: dict[Key, set[Waiter]] = {}
+        self._waiters: dict[Key, dict[Waiter, None]] = {}
         self._reconnects = bus.reconnects
         self.closed = False
         self.rescued = 0
@@ -63,12 +63,12 @@ class Waiting:
         if self.closed:
             waiter.give(None)
         key = (tenant_id, task_id)
-        self._waiters.setdefault(key, set()).add(waiter)
+        self._waiters.setdefault(key, {})[waiter] = None
         try:
             yield waiter
         finally:
-            waiters = self._waiters.get(key, set())
-            waiters.discard(waiter)
+            waiters = self._waiters.get(key, {})
+            waiters.pop(waiter, None)
             if not waiters:
                 self._waiters.pop(key, None)
 
@@ -101,7 +101,7 @@ class Waiting:
         for key in list(self._waiters):
             self._give(key, None)
 
-    def _due(self, waiters: set[Waiter]) -> bool:
+    def _due(self, waiters: Iterable[Waiter]) -> bool:
         now = self._clock()
         due = [waiter for waiter in waiters if waiter.due_s <= now]
         for waiter in due:

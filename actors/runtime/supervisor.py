@@ -43,7 +43,8 @@ class Supervisor:
     """Runs a cast over one bus until every actor has drained.
 
     One actor that fails drains all: the process ends non-zero and whoever started it starts it again. One that
-    is drained by signal (`aion.ctl.drain.<actor>`) leaves alone; the others go on.
+    is drained by signal (`aion.ctl.drain.<actor>`) leaves alone; the others go on. Its actors get their randomness and
+    their clock (Unix milliseconds) from here: the system's, unless it is told others.
     """
 
     def __init__(
@@ -54,12 +55,16 @@ class Supervisor:
         *,
         keep_s: float,
         grace_s: float = 20.0,
+        rng: Random | None = None,
+        now_ms: Callable[[], int] | None = None,
     ) -> None:
         self._cast = cast
         self._open_bus = open_bus
         self._log = log
         self._grace_s = grace_s
         self._keep_s = keep_s
+        self._rng = rng or Random()  # noqa: S311  # seeded by the system; names events, guards nothing
+        self._now_ms = now_ms or _now_ms
         self._hosts: list[Host] = []
         self._asked: Reason | None = None
 
@@ -88,10 +93,9 @@ class Supervisor:
         return {host.actor.name: host.status() for host in self._hosts}
 
     def _host(self, bus: Bus, cls: ActorType, settings: BaseModel) -> Host:
-        rng = Random()  # noqa: S311  # seeded by the system; names events, guards nothing
-        instance = rng.randbytes(8).hex()
+        instance = self._rng.randbytes(8).hex()
         log = self._log.bind(actor=cls.name, instance=instance)
-        context = Context(bus, instance, log, _now_ms, rng, keep_s=self._keep_s)
+        context = Context(bus, instance, log, self._now_ms, self._rng, keep_s=self._keep_s)
         return Host(cls(context, settings), installed_version(), self._grace_s, lambda: self.drain(Reason.FAILED))
 
     async def _watch(self, bus: Bus) -> None:
