@@ -7,6 +7,8 @@ def matches(pattern: str, subject: str) -> bool:
     Tokens compare as whole strings, case-sensitively. Both are expected to be well-formed: no empty token, `>` only
     at the end of `pattern`.
     """
+    if pattern.endswith(".>") and "*" not in pattern:
+        return subject.startswith(pattern[:-1]) and len(subject) >= len(pattern)
     wanted = pattern.split(".")
     given = subject.split(".")
     if wanted[-1] == ">":

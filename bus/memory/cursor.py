@@ -48,7 +48,7 @@ class CursorState:
         self._open: dict[int, Unanswered] = {}
         self._again: deque[int] = deque()
         self._hands: dict[Hand, None] = {}
-        store.listeners[self] = lambda entry: self.pump()
+        store.listeners[self] = self._stored
 
     def join(self, hand: Hand) -> None:
         """Deliver to `hand` as well."""
@@ -69,6 +69,12 @@ class CursorState:
             self.redelivered += item.delivered > 1
             self._arm(item)
             hand.hand(item.entry, item.delivered)
+
+    def _stored(self, entry: Entry) -> None:
+        if matches(self.cursor.filter, entry.subject):
+            self.pump()
+        elif self._position == entry.sequence - 1:
+            self._position = entry.sequence
 
     def done(self, sequence: int) -> None:
         """Acknowledged, by whoever held it last or before."""
