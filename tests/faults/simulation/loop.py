@@ -1,0 +1,245 @@
+"""An event loop without sockets, threads or real time: virtual seconds, and a seed that says whose turn it is.
+
+Callbacks belong to processes (`Process`), by the context they run in. Each process runs its own callbacks in the order
+asyncio promises; which process goes next is drawn from the seed. A process can be stopped, as by SIGSTOP, and killed:
+from one callback to the next it does nothing more.
+"""
+
+import asyncio
+import heapq
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from contextvars import Context, ContextVar, copy_context
+from random import Random
+from typing import Any, TypeVar
+
+from simulation.network import Network
+
+T = TypeVar("T")
+
+STEP_S = 2e-6
+"""What one callback takes. Time passes even where nobody waits, so a loop that spins is seen by its timers."""
+MOST_STEPS = 1_000_000
+"""Far more than any seed needs: past it something spins."""
+
+
+FINISH_S = 600.0
+
+
+class Stuck(Exception):
+    """Nothing can happen any more, or the same things happen for ever."""
+
+
+class Process:
+    """What runs and dies together. `ready` keeps what it would do next, also while it is stopped or dead."""
+
+    __slots__ = ("dead", "name", "ready", "resumed", "stopped")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ready: deque[asyncio.Handle] = deque()
+        self.stopped = False
+        self.dead = False
+        self.resumed = 0
+
+    def context(self) -> Context:
+        """A context whose callbacks belong to this process."""
+        context = copy_context()
+        context.run(PROCESS.set, self)
+        return context
+
+
+PROCESS: ContextVar[Process] = ContextVar("process")
+
+
+class Turn(asyncio.Handle):
+    """A callback in line; asyncio's own keeps more than is asked for here."""
+
+    __slots__ = ()
+
+    def __init__(self, callback: Callable[..., Any], args: Sequence[Any], context: Context | None) -> None:
+        self._callback = callback
+        self._args = args
+        self._context = context or copy_context()
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        """See `asyncio.Handle.cancel`."""
+        self._cancelled = True
+
+    def cancelled(self) -> bool:
+        """See `asyncio.Handle.cancelled`."""
+        return self._cancelled
+
+
+class LaterTurn(Turn, asyncio.TimerHandle):
+    """A callback with a time."""
+
+    __slots__ = ()
+
+    def when(self) -> float:
+        """See `asyncio.TimerHandle.when`."""
+        return self._when
+
+
+class NumberedTask(asyncio.Task[T]):
+    """A task that hashes by number, not by address: sets of tasks are walked in the same order in every run."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], number: int, **kwargs: Any) -> None:
+        self._number = number
+        super().__init__(coroutine, **kwargs)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """`asyncio` on virtual time. Only what actors need is there: reaching for a socket or a thread raises."""
+
+    def __init__(self, rng: Random) -> None:
+        super().__init__()
+        self._random = rng.random
+        self._now_s = 0.0
+        self._outside = Process("outside")
+        self._turns: list[Process] = []  # running, with something ready
+        self._due: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._numbers = 0
+        self._every_task: list[NumberedTask[Any]] = []
+        self._halted: list[Process] = []
+        self.network = Network(self)
+        self.steps = 0
+        self.unhandled: list[str] = []
+        """What nobody caught: exceptions in callbacks, and of tasks that nobody asked."""
+        self.set_exception_handler(lambda _, about: self.unhandled.append(_described(about)))
+
+    def time(self) -> float:
+        """Virtual seconds since the start."""
+        return self._now_s
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
+        """See `asyncio.loop.call_soon`; first in, first out within one process only."""
+        handle = Turn(callback, args, context)
+        self._enqueue(handle)
+        return handle
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See `asyncio.loop.call_at`."""
+        self._numbers += 1
+        timer = LaterTurn(callback, args, context)
+        timer._when = when
+        heapq.heappush(self._due, (when, self._numbers, timer))
+        return timer
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """See `asyncio.loop.call_later`."""
+        return self.call_at(self._now_s + delay, callback, *args, context=context)
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
+        """See `asyncio.loop.create_task`."""
+        self._numbers += 1
+        task = NumberedTask(coro, self._numbers, loop=self, name=name or f"t{self._numbers}", context=context)
+        self._every_task.append(task)
+        return task
+
+    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
+        """Listen in the virtual network."""
+        return self.network.listen(protocol_factory, str(host), int(port))
+
+    def stop_process(self, process: Process) -> None:
+        """SIGSTOP."""
+        process.stopped = True
+        self._halt(process)
+
+    def resume_process(self, process: Process) -> int:
+        """SIGCONT: how many callbacks had been waiting. Nobody told the process that time went by."""
+        process.stopped = False
+        process.resumed += 1
+        if process.ready and not process.dead:
+            self._turns.append(process)
+        return len(process.ready)
+
+    def kill_process(self, process: Process) -> None:
+        """SIGKILL."""
+        process.dead = True
+        self._halt(process)
+
+    def finish(self) -> list[str]:
+        """End every task, also of dead processes, so that none is destroyed while it waits: what was unhandled."""
+        for process in self._halted:
+            if process.dead or process.stopped:
+                process.dead = process.stopped = False
+                if process.ready:
+                    self._turns.append(process)
+        for task in self._every_task:
+            if task.done() and not task.cancelled() and task._log_traceback:
+                self.unhandled.append(f"{_name(task)}: {task.exception()!r}")
+        unhandled = self.unhandled[:]
+        left = [task for task in self._every_task if not task.done()]
+        for task in left:
+            task.cancel()
+        if left:
+            self.run_until_complete(asyncio.wait(left, timeout=FINISH_S))
+        unhandled += [f"{_name(task)} does not end when it is cancelled" for task in left if not task.done()]
+        for task in left:
+            if task.done() and not task.cancelled():
+                task.exception()  # nobody will ask any more
+        self._every_task.clear()
+        return unhandled
+
+    def _halt(self, process: Process) -> None:
+        self._halted.append(process)
+        if process in self._turns:
+            self._turns.remove(process)
+
+    def _enqueue(self, handle: asyncio.Handle) -> None:
+        process = handle._context.get(PROCESS, self._outside)
+        ready = process.ready
+        ready.append(handle)
+        if len(ready) == 1 and not process.stopped and not process.dead:
+            self._turns.append(process)
+
+    def _run_once(self) -> None:
+        turns, due, random = self._turns, self._due, self._random
+        while not self._stopping:
+            if due and (not turns or due[0][0] <= self._now_s):
+                self._wake()
+                continue
+            if not turns:
+                raise Stuck("nothing is left to run")
+            index = int(random() * len(turns))
+            process = turns[index]
+            handle = process.ready.popleft()
+            if not process.ready:
+                turns[index] = turns[-1]
+                turns.pop()
+            if handle._cancelled:
+                continue
+            self._now_s += STEP_S
+            self.steps += 1
+            try:
+                handle._context.run(handle._callback, *handle._args)
+            except Exception as error:
+                self.unhandled.append(f"{process.name}: {error!r} in {handle._callback}")
+            if self.steps > MOST_STEPS:
+                raise Stuck(f"{MOST_STEPS} callbacks ran: something spins, last in {process.name}")
+
+    def _wake(self) -> None:
+        """Go to the next moment for which something was planned."""
+        when, _, timer = heapq.heappop(self._due)
+        if timer._cancelled:
+            return
+        self._now_s = max(self._now_s, when)
+        self._enqueue(timer)
+
+
+def _name(task: NumberedTask[Any]) -> str:
+    return str(getattr(task.get_coro(), "__qualname__", task.get_name()))
+
+
+def _described(about: dict[str, Any]) -> str:
+    error = about.get("exception")
+    return f"{about.get('message')}: {error!r}" if error is not None else str(about.get("message"))

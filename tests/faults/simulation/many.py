@@ -1,0 +1,82 @@
+"""Many seeds, over several processes, and what they amount to."""
+
+import gc
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+
+from checker.verdict import Verdict
+from simulation.world import Result, play
+
+CHUNK = 20
+
+MUST_HAPPEN = (
+    "kill",
+    "pause",
+    "callbacks of a resumed process",
+    "cut",
+    "call while the link was away",
+    "message lost with its link",
+    "server away",
+    "slow message",
+    "drain",
+    "drain by signal",
+    "lost acknowledgement",
+    "append repeated after an unknown outcome",
+    "redelivery",
+    "refused compare-and-set",
+    "refused append of a resumed process",
+    "refused by a full log",
+    "fenced writer",
+    "ledger conflict",
+    *(f"sink crash at {step}" for step in ("open", "position", "begin", "commit", "committed")),
+    "cancelled by a client",
+    "resubmission under a key",
+    "key reused for another task",
+    "client hung up",
+    "event ended.timeout",
+)
+"""Faults by the names of their figures. A run in which one of them never had an effect has not shown what it should."""
+
+
+@dataclass
+class Tally:
+    """What many seeds gave."""
+
+    seeds: int = 0
+    figures: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[int, Verdict]] = field(default_factory=list)
+
+    def add(self, result: Result) -> None:
+        """Count one more."""
+        self.seeds += 1
+        self.figures += result.figures
+        if result.verdict.outcome == "invalid":
+            self.failed.append((result.seed, result.verdict))
+
+    @property
+    def missing(self) -> list[str]:
+        """The faults that never happened."""
+        return [name for name in MUST_HAPPEN if not self.figures[name]]
+
+
+def play_some(seeds: Iterable[int]) -> list[Result]:
+    """Play them one after another; what one leaves behind is collected after all."""
+    gc.disable()
+    results = [play(seed) for seed in seeds]
+    gc.collect()
+    return results
+
+
+def play_all(start: int, seeds: int, jobs: int) -> Iterator[Result]:
+    """The results of `seeds` seeds from `start` on, in any order, over `jobs` processes."""
+    chunks = [range(first, min(first + CHUNK, start + seeds)) for first in range(start, start + seeds, CHUNK)]
+    if jobs == 1:
+        for chunk in chunks:
+            yield from play_some(chunk)
+        return
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+        for done in as_completed([pool.submit(play_some, chunk) for chunk in chunks]):
+            yield from done.result()

@@ -1,0 +1,28 @@
+"""What only a simulation sees: every answer that a client was given, held against the log."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+from checker.history import History, Task
+from checker.verdict import Finding
+from simulation.clients import Answer
+
+STATUS = {"completed": "OK", "failed": "ERROR", "denied": "ERROR", "timeout": "TIMEOUT", "cancelled": "CANCELED"}
+
+
+def check_answers(history: History, answers: Sequence[Answer]) -> Iterator[Finding]:
+    """A terminal answer is the task's end in the log, and the same bytes for everybody."""
+    first: dict[Task, Answer] = {}
+    for answer in answers:
+        task = Task(answer.tenant, answer.task_id)
+        end = next((entry for entry in history.lives.get(task, ()) if entry.event == "ended"), None)
+        told = json.loads(answer.body)
+        if end is None:
+            yield Finding("answer_without_end", f"{answer.verb} of {task.task_id} said {told.get('status')}", task)
+            continue
+        for field, value in (("status", STATUS[end.body["outcome"]]), ("result", end.body["result"])):
+            if told.get(field) != value:
+                message = f"{answer.verb} of {task.task_id} said {field} {told.get(field)!r}, the log {value!r}"
+                yield Finding("answer_differs", message, task, (end.sequence,))
+        if first.setdefault(task, answer).body != answer.body:
+            yield Finding("replay_differs", f"{answer.verb} of {task.task_id} gave other bytes than before", task)
