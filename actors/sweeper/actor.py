@@ -23,6 +23,8 @@ _TICK_S = 0.25
 _LINGER_S = 0.2
 """Deadlines are grains of a second: nothing is gained by waking at each event."""
 _BURST = 256
+_APPEND_S = 1.0
+"""Everybody's deadlines wait for an append that is not answered; one that was stored after all is met when read."""
 
 
 class Sweeper(Actor):
@@ -131,7 +133,7 @@ class Sweeper(Actor):
 
     async def _end(self, task: OpenTask) -> None:
         try:
-            await self.context.bus.log.append(self._timeout(task), after=task.sequence, timeout_s=5.0)
+            await self.context.bus.log.append(self._timeout(task), after=task.sequence, timeout_s=_APPEND_S)
         except WrongSequence:
             self._tasks.again(task)  # it moved on; what moved it arrives with the next read
         except Unavailable:
