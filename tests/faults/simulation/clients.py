@@ -1,4 +1,4 @@
-"""Those who hand in tasks: some impatient, some twice at once, some with a change of mind. They remember every answer."""
+"""Those who hand in tasks: impatient, twice at once, with a change of mind. They remember every answer."""
 
 import asyncio
 import json
@@ -15,6 +15,7 @@ from simulation.server import Figures, now_ms
 
 from schemas.ids import TenantId
 from schemas.keys import RANDOM_BYTES, mint, record_key
+from schemas.message import encode
 
 TENANTS = ("acme", "zeta")
 SETTLED = frozenset({400, 401, 403, 404, 409, 413, 422, 429})
@@ -36,7 +37,7 @@ def credentials() -> dict[str, Credential]:
     found = {}
     for tenant in TENANTS:
         text, record = mint(TenantId(tenant), 0, Random(tenant).randbytes(RANDOM_BYTES))
-        found[tenant] = Credential(text, record_key(record.key_id), record.model_dump_json().encode())
+        found[tenant] = Credential(text, record_key(record.key_id), encode(record))
     return found
 
 
@@ -81,7 +82,7 @@ def _job(rng: Random, number: int, within_s: float) -> Job:
         "intent": INTENT,
         "params": {"text": f"text {number}", "work_s": rng.choice((0.001, 0.01, 0.05, 0.5, 3.0))},
         "priority": rng.choice(("high", "normal", "low")),
-        "sla": {"timeout_s": rng.choice((0.05, 0.5, 2.0, 8.0, 13.0, 13.0))},
+        "sla": {"timeout_s": rng.choice((0.05, 0.5, 2.0, 5.0, 12.0, 12.0))},
         "metadata": {"ref": ref},
     }
     does = rng.choice(("", "", "", "", "trap", "busy", "babble", "wrong"))

@@ -35,7 +35,7 @@ class Exchange(asyncio.Protocol):
 async def ask(
     network: Network, port: int, line: str, headers: Mapping[str, str], body: bytes, timeout_s: float
 ) -> Response:
-    """The response to `line` (`POST /v1/tasks`). Raises `ConnectionError` and `TimeoutError`; it hangs up either way."""
+    """The response to `line` (`POST /v1/tasks`). Raises `ConnectionError` or `TimeoutError`; hangs up either way."""
     exchange = Exchange()
     transport = network.connect(port, exchange)
     try:

@@ -33,12 +33,12 @@ class Stuck(Exception):
 class Process:
     """What runs and dies together. `ready` keeps what it would do next, also while it is stopped or dead."""
 
-    __slots__ = ("dead", "name", "ready", "resumed", "stopped")
+    __slots__ = ("dead", "halted", "name", "ready", "resumed")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.ready: deque[asyncio.Handle] = deque()
-        self.stopped = False
+        self.halted = False
         self.dead = False
         self.resumed = 0
 
@@ -119,7 +119,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
         """See `asyncio.loop.call_soon`; first in, first out within one process only."""
         handle = Turn(callback, args, context)
-        self._enqueue(handle)
+        process = handle._context.get(PROCESS, self._outside)
+        ready = process.ready
+        ready.append(handle)
+        if len(ready) == 1 and not process.halted:
+            self._turns.append(process)
         return handle
 
     def call_at(
@@ -151,14 +155,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def stop_process(self, process: Process) -> None:
         """SIGSTOP."""
-        process.stopped = True
         self._halt(process)
 
     def resume_process(self, process: Process) -> int:
         """SIGCONT: how many callbacks had been waiting. Nobody told the process that time went by."""
-        process.stopped = False
+        if process.dead or not process.halted:
+            return 0
+        process.halted = False
         process.resumed += 1
-        if process.ready and not process.dead:
+        if process.ready:
             self._turns.append(process)
         return len(process.ready)
 
@@ -170,8 +175,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def finish(self) -> list[str]:
         """End every task, also of dead processes, so that none is destroyed while it waits: what was unhandled."""
         for process in self._halted:
-            if process.dead or process.stopped:
-                process.dead = process.stopped = False
+            if process.halted:
+                process.halted = False
                 if process.ready:
                     self._turns.append(process)
         for task in self._every_task:
@@ -191,16 +196,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return unhandled
 
     def _halt(self, process: Process) -> None:
+        process.halted = True
         self._halted.append(process)
         if process in self._turns:
             self._turns.remove(process)
-
-    def _enqueue(self, handle: asyncio.Handle) -> None:
-        process = handle._context.get(PROCESS, self._outside)
-        ready = process.ready
-        ready.append(handle)
-        if len(ready) == 1 and not process.stopped and not process.dead:
-            self._turns.append(process)
 
     def _run_once(self) -> None:
         turns, due, random = self._turns, self._due, self._random
@@ -232,8 +231,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
         when, _, timer = heapq.heappop(self._due)
         if timer._cancelled:
             return
-        self._now_s = max(self._now_s, when)
-        self._enqueue(timer)
+        if when > self._now_s:
+            self._now_s = when
+        process = timer._context.get(PROCESS, self._outside)
+        process.ready.append(timer)
+        if len(process.ready) == 1 and not process.halted:
+            self._turns.append(process)
 
 
 def _name(task: NumberedTask[Any]) -> str:

@@ -1,4 +1,4 @@
-"""The processes of an installation: each runs real actors under the real supervisor, and is started again when it ends."""
+"""The processes of an installation: real actors under the real supervisor, each started again when it ends."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -45,7 +45,7 @@ class Member:
     @property
     def well(self) -> bool:
         """Whether it runs, is not stopped, and hears the bus at its usual pace."""
-        return self._running is not None and not self.process.stopped and self.link.up and not self.link.slow_s
+        return self._running is not None and not self.process.halted and self.link.up and not self.link.slow_s
 
     def start(self) -> None:
         """Begin a life."""
@@ -75,14 +75,14 @@ class Member:
 
     def terminate(self) -> bool:
         """SIGTERM: it drains and ends, and is started again."""
-        if self._running is None or self.process.stopped or self._supervisor is None:
+        if self._running is None or self.process.halted or self._supervisor is None:
             return False
         self._ground.loop.call_soon(self._supervisor.drain, context=self.process.context())
         return True
 
     def stop(self) -> bool:
         """SIGSTOP."""
-        if self._running is None or self.process.stopped:
+        if self._running is None or self.process.halted:
             return False
         self._ground.loop.stop_process(self.process)
         return True
@@ -90,7 +90,7 @@ class Member:
     def resume(self) -> int:
         """SIGCONT: how much had been waiting."""
         self.well_since_s = self._ground.loop.time()
-        return self._ground.loop.resume_process(self.process) if self.process.stopped else 0
+        return self._ground.loop.resume_process(self.process)
 
     def unlink(self) -> bool:
         """Its connection to the bus is away."""
@@ -151,7 +151,7 @@ class Member:
 class Ground:
     """What all processes of a simulation share: loop, network, bus server, log of errors, figures."""
 
-    def __init__(self, seed: int, loop: VirtualLoop, server: SimulatedServer, figures: Figures, *, usual_s: float) -> None:
+    def __init__(self, seed: int, loop: VirtualLoop, server: SimulatedServer, figures: Figures, usual_s: float) -> None:
         self.seed = seed
         self.loop = loop
         self.network: Network = loop.network

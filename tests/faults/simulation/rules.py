@@ -26,3 +26,24 @@ def check_answers(history: History, answers: Sequence[Answer]) -> Iterator[Findi
                 yield Finding("answer_differs", message, task, (end.sequence,))
         if first.setdefault(task, answer).body != answer.body:
             yield Finding("replay_differs", f"{answer.verb} of {task.task_id} gave other bytes than before", task)
+
+
+def check_references(history: History) -> Iterator[Finding]:
+    """Who was told that a task is theirs meets their own reference in it."""
+    refs = {
+        task.task_id: life[0].body.get("metadata", {}).get("ref")
+        for task, life in history.lives.items()
+        if life[0].event == "accepted"
+    }
+    for submission in history.submissions:
+        if submission.kind == "ok" and refs.get(submission.task_id or "", submission.ref) != submission.ref:
+            yield Finding("answered_with_another", f"{submission.ref} was given {submission.task_id}, another's task")
+
+
+def check_timeouts(history: History) -> Iterator[Finding]:
+    """Nobody's time is cut short."""
+    for task, life in history.lives.items():
+        deadline_ms = life[0].body.get("brief", {}).get("deadline_ms", 0)
+        for entry in life:
+            if entry.body.get("outcome") == "timeout" and entry.at_ms < deadline_ms:
+                yield Finding("early_timeout", f"{task.task_id} timed out {deadline_ms - entry.at_ms} ms early", task)

@@ -17,9 +17,9 @@ from simulation.clients import CREDENTIALS, Answer, Clients, jobs
 from simulation.loop import Process, Stuck, VirtualLoop
 from simulation.members import Ground, Member, cast
 from simulation.nemesis import Breaker
-from simulation.rules import check_answers
+from simulation.rules import check_answers, check_references, check_timeouts
 from simulation.sandbox import SimulatedSandbox
-from simulation.server import EPOCH_NS, Figures, SimulatedServer, now_ms
+from simulation.server import Figures, SimulatedServer
 from simulation.sinks import KafkaStore, LedgerStore, Steps, bridge_into
 
 from actors.runtime import Context
@@ -36,8 +36,8 @@ from router.actor import Router
 from router.settings import RouterSettings
 
 KEEP_S = 40.0
-LOAD_S = 6.0
-BREAK_S = 12.0
+LOAD_S = (1.0, 5.0)
+BREAK_S = (1.0, 7.0)
 REST_S = 90.0
 
 
@@ -86,8 +86,8 @@ def play(seed: int) -> Result:
         loop.close()
     faults = [*stuck, *world.ground.errors, *unhandled]
     answers = world.clients.answers
-    rules = (*RULES, lambda seen: check_answers(seen, answers), lambda _: _crashes(faults))
-    verdict = check(history, rules)
+    own = (lambda seen: check_answers(seen, answers), check_references, check_timeouts, lambda _: _crashes(faults))
+    verdict = check(history, (*RULES, *own))
     figures.count("redelivery", world.ground.server.redelivered)
     figures.count("tasks", len(history.lives))
     figures.count("callbacks", loop.steps)
@@ -105,7 +105,7 @@ class World:
         self._steps = {name: Steps(Random(f"{seed}/{name}/steps"), figures) for name in ("kafka", "ledger")}
         self.kafka = KafkaStore(self._steps["kafka"], figures)
         self.ledger = LedgerStore(self._steps["ledger"], figures)
-        self.ground = Ground(seed, loop, server, figures, usual_s=rng.choice((0.0, 0.004, 0.03)))
+        self.ground = Ground(seed, loop, server, figures, rng.choice((0.0, 0.004, 0.03)))
         self.members = list(self._members())
         ports = [member.port for member in self.members if member.port is not None]
         self.clients = Clients(loop.network, ports, Random(f"{seed}/clients"), figures)
@@ -113,7 +113,7 @@ class World:
 
     def _members(self) -> Iterator[Member]:
         wasm = WasmSettings(slots=4, ack_wait_s=2.0)
-        bridge = ProjectionSettings(batch_events=8, linger_ms=20)
+        bridge = ProjectionSettings(batch_events=8, linger_ms=50)
         for number in (1, 2):
             port = 8080 + number
             yield Member(f"edge{number}", cast(Edge, EdgeSettings(port=port, drain_grace_s=1)), self.ground, port=port)
@@ -135,10 +135,12 @@ class World:
         for member in self.members:
             member.start()
         await asyncio.sleep(0.5)
-        wanted = jobs(self._rng, self._rng.randint(4, 13), LOAD_S)
+        load_s = self._rng.uniform(*LOAD_S)
+        break_s = load_s + self._rng.uniform(*BREAK_S)
+        wanted = jobs(self._rng, self._rng.randint(4, 12), load_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.clients.run(wanted))
-            group.create_task(self.breaker.run(self._rng.randint(0, 9), BREAK_S))
+            group.create_task(self.breaker.run(self._rng.randint(0, 10), break_s))
         await self._rest()
         await self.clients.read()
 
