@@ -78,11 +78,12 @@ def jobs(rng: Random, count: int, within_s: float) -> list[Job]:
 
 def _job(rng: Random, number: int, within_s: float) -> Job:
     ref = f"r{number}"
+    work_s = rng.choice((0.001, 0.01, 0.05, 0.5, 3.0))
     body: dict[str, Any] = {
         "intent": INTENT,
-        "params": {"text": f"text {number}", "work_s": rng.choice((0.001, 0.01, 0.05, 0.5, 3.0))},
+        "params": {"text": f"text {number}", "work_s": work_s},
         "priority": rng.choice(("high", "normal", "low")),
-        "sla": {"timeout_s": rng.choice((0.05, 0.5, 2.0, 5.0, 12.0, 12.0))},
+        "sla": {"timeout_s": rng.choice((0.05, 0.5, 2.0, 5.0, 12.0, 19.0))},
         "metadata": {"ref": ref},
     }
     does = rng.choice(("", "", "", "", "trap", "busy", "babble", "wrong"))
@@ -100,7 +101,7 @@ def _job(rng: Random, number: int, within_s: float) -> Job:
         wait_s=rng.choice((None, None, 2, 10)),
         patience_s=rng.choice((0.05, 4.0, 8.0, 12.0)) if rng.random() < 0.2 else 8.0,
         copies=2 if keyed and rng.random() < 0.15 else 1,
-        cancel_after_s=rng.random() * 2 if rng.random() < 0.2 else None,
+        cancel_after_s=rng.choice((0.0, work_s, rng.random() * 2)) if rng.random() < 0.3 else None,
         again_after_s=rng.random() * 10 if keyed and rng.random() < 0.2 else None,
         misuse_after_s=rng.random() * 5 if keyed and rng.random() < 0.1 else None,
     )

@@ -134,7 +134,7 @@ class Network:
         return port in self._servers
 
     def connect(self, port: int, protocol: asyncio.Protocol) -> End:
-        """A connection to `port`, which a stopped process takes too, as its kernel would. Raises `ConnectionRefusedError`."""
+        """A connection to `port`; a stopped process takes it too, as kernels do. Raises `ConnectionRefusedError`."""
         server = self._servers.get(port)
         if server is None:
             raise ConnectionRefusedError(111, "Connection refused")
