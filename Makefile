@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 UV := $(shell command -v uv || echo .venv-tools/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap run test check prove bench lock packages proto clean
+.PHONY: help bootstrap run test check prove simulate bench lock packages proto clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -28,6 +28,12 @@ check: bootstrap ## Lint, format, types, import contracts, schema and protobuf d
 
 prove: bootstrap ## Break a whole installation for three minutes and judge what is left; PROVE="--seed 7 --json"
 	PYTHONPATH=tests/faults $(PYTHON) -m prove $(PROVE)
+
+SEEDS := 10000
+START := 0
+JOBS := $(shell nproc)
+simulate: bootstrap ## Play 10,000 seeds of crashes in virtual time (SEEDS= START= JOBS=)
+	PYTHONPATH=.:tests/faults $(PYTHON) -m simulation --seeds $(SEEDS) --start $(START) --jobs $(JOBS)
 
 bench: bootstrap ## Measure, as ratios against a floor of the same run
 	$(PYTHON) -m benchmarks

@@ -14,7 +14,9 @@ from simulation.many import Tally, play_all
 from simulation.sinks import KafkaStore, LedgerStore
 from simulation.world import play
 
+import edge.acceptance
 import edge.cancel
+import edge.reading
 import edge.submission
 from actors.runtime import Context
 from actors.runtime.crew import Crew
@@ -84,14 +86,14 @@ async def force(log: Log, event: TaskEvent, give_up_s: float) -> None:
 @defect("second_end", "event_after_end", "illegal_transition")
 def the_log_does_not_compare(monkeypatch: pytest.MonkeyPatch) -> None:
     def append(self: LogStore, event: TaskEvent, after: int) -> int:
-        return self.audit(event)  # type: ignore[arg-type]
+        return self.audit(event)
 
     monkeypatch.setattr(LogStore, "append", append)
 
 
 @defect("task_lost")
 def the_edge_says_accepted_before_the_log_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    accept = edge.submission.accept
+    accept = edge.acceptance.accept
 
     async def hopeful(log: Log, event: Accepted, *, keyed: bool, within_s: float) -> Taken:
         try:
@@ -179,7 +181,7 @@ def an_edge_takes_every_key_for_one_tenants(monkeypatch: pytest.MonkeyPatch) -> 
 
 @defect("replay_differs", "answer_differs")
 def an_answer_tells_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    render = edge.submission.result_bytes
+    render = edge.reading.result_bytes
     told: Iterator[int] = iter(range(10**9))
 
     def chatty(ended: Ended) -> bytes:

@@ -11,11 +11,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextvars import Context, ContextVar, copy_context
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from simulation.network import Network
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 STEP_S = 2e-6
 """What one callback takes. Time passes even where nobody waits, so a loop that spins is seen by its timers."""
@@ -37,7 +38,7 @@ class Process:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[Turn] = deque()
         self.halted = False
         self.dead = False
         self.resumed = 0
@@ -52,34 +53,29 @@ class Process:
 PROCESS: ContextVar[Process] = ContextVar("process")
 
 
-class Turn(asyncio.Handle):
-    """A callback in line; asyncio's own keeps more than is asked for here."""
+class Turn(asyncio.TimerHandle):
+    """A callback in its process's line; asyncio's own handles keep more than is asked for here."""
 
-    __slots__ = ()
+    __slots__ = ("arguments", "callback", "context", "due_s", "process")
 
-    def __init__(self, callback: Callable[..., Any], args: Sequence[Any], context: Context | None) -> None:
-        self._callback = callback
-        self._args = args
-        self._context = context or copy_context()
+    def __init__(
+        self, due_s: float, callback: Callable[..., object], arguments: Sequence[Any], context: Context | None
+    ) -> None:
+        self.due_s = due_s
+        self.callback = callback
+        self.arguments = arguments
+        self.context = context or copy_context()
+        self.process = self.context[PROCESS]
         self._cancelled = False
 
     def cancel(self) -> None:
-        """See `asyncio.Handle.cancel`."""
         self._cancelled = True
 
     def cancelled(self) -> bool:
-        """See `asyncio.Handle.cancelled`."""
         return self._cancelled
 
-
-class LaterTurn(Turn, asyncio.TimerHandle):
-    """A callback with a time."""
-
-    __slots__ = ()
-
     def when(self) -> float:
-        """See `asyncio.TimerHandle.when`."""
-        return self._when
+        return self.due_s
 
 
 class NumberedTask(asyncio.Task[T]):
@@ -100,9 +96,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().__init__()
         self._random = rng.random
         self._now_s = 0.0
-        self._outside = Process("outside")
+        self._outside = Process("outside").context()
         self._turns: list[Process] = []  # running, with something ready
-        self._due: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._due: list[tuple[float, int, Turn]] = []
+        self._over = False
         self._numbers = 0
         self._every_task: list[NumberedTask[Any]] = []
         self._halted: list[Process] = []
@@ -116,38 +113,41 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Virtual seconds since the start."""
         return self._now_s
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.Handle:
         """See `asyncio.loop.call_soon`; first in, first out within one process only."""
-        handle = Turn(callback, args, context)
-        process = handle._context.get(PROCESS, self._outside)
-        ready = process.ready
-        ready.append(handle)
-        if len(ready) == 1 and not process.halted:
-            self._turns.append(process)
-        return handle
+        turn = Turn(self._now_s, callback, args, context)
+        self._enqueue(turn)
+        return turn
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See `asyncio.loop.call_at`."""
+        turn = Turn(when, callback, args, context)
         self._numbers += 1
-        timer = LaterTurn(callback, args, context)
-        timer._when = when
-        heapq.heappush(self._due, (when, self._numbers, timer))
-        return timer
+        heapq.heappush(self._due, (when, self._numbers, turn))
+        return turn
 
     def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See `asyncio.loop.call_later`."""
         return self.call_at(self._now_s + delay, callback, *args, context=context)
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
+    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> Any:
         """See `asyncio.loop.create_task`."""
         self._numbers += 1
-        task = NumberedTask(coro, self._numbers, loop=self, name=name or f"t{self._numbers}", context=context)
+        name = name or f"t{self._numbers}"
+        task: NumberedTask[Any] = NumberedTask(coro, self._numbers, loop=self, name=str(name), context=context)
         self._every_task.append(task)
         return task
+
+    def stop(self) -> None:
+        """See `asyncio.loop.stop`."""
+        super().stop()
+        self._over = True
 
     async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
         """Listen in the virtual network."""
@@ -172,6 +172,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         process.dead = True
         self._halt(process)
 
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """What `coroutine` returns, run in a process that nothing happens to."""
+        return self._outside.run(self.run_until_complete, coroutine)
+
     def finish(self) -> list[str]:
         """End every task, also of dead processes, so that none is destroyed while it waits: what was unhandled."""
         for process in self._halted:
@@ -187,7 +191,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         for task in left:
             task.cancel()
         if left:
-            self.run_until_complete(asyncio.wait(left, timeout=FINISH_S))
+            self.run(asyncio.wait(left, timeout=FINISH_S))
         unhandled += [f"{_name(task)} does not end when it is cancelled" for task in left if not task.done()]
         for task in left:
             if task.done() and not task.cancelled():
@@ -201,9 +205,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if process in self._turns:
             self._turns.remove(process)
 
+    def _enqueue(self, turn: Turn) -> None:
+        process = turn.process
+        process.ready.append(turn)
+        if len(process.ready) == 1 and not process.halted:
+            self._turns.append(process)
+
     def _run_once(self) -> None:
+        """What `run_forever` calls: goes on until `stop`."""
         turns, due, random = self._turns, self._due, self._random
-        while not self._stopping:
+        while not self._over:
             if due and (not turns or due[0][0] <= self._now_s):
                 self._wake()
                 continue
@@ -211,32 +222,30 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 raise Stuck("nothing is left to run")
             index = int(random() * len(turns))
             process = turns[index]
-            handle = process.ready.popleft()
+            turn = process.ready.popleft()
             if not process.ready:
                 turns[index] = turns[-1]
                 turns.pop()
-            if handle._cancelled:
-                continue
-            self._now_s += STEP_S
-            self.steps += 1
-            try:
-                handle._context.run(handle._callback, *handle._args)
-            except Exception as error:
-                self.unhandled.append(f"{process.name}: {error!r} in {handle._callback}")
-            if self.steps > MOST_STEPS:
-                raise Stuck(f"{MOST_STEPS} callbacks ran: something spins, last in {process.name}")
+            if not turn._cancelled:
+                self._take(turn)
+        self._over = False
+
+    def _take(self, turn: Turn) -> None:
+        self._now_s += STEP_S
+        self.steps += 1
+        try:
+            turn.context.run(turn.callback, *turn.arguments)
+        except Exception as error:
+            self.unhandled.append(f"{turn.process.name}: {error!r} in {turn.callback}")
+        if self.steps > MOST_STEPS:
+            raise Stuck(f"{MOST_STEPS} callbacks ran: something spins, last in {turn.process.name}")
 
     def _wake(self) -> None:
         """Go to the next moment for which something was planned."""
-        when, _, timer = heapq.heappop(self._due)
-        if timer._cancelled:
-            return
-        if when > self._now_s:
-            self._now_s = when
-        process = timer._context.get(PROCESS, self._outside)
-        process.ready.append(timer)
-        if len(process.ready) == 1 and not process.halted:
-            self._turns.append(process)
+        when, _, turn = heapq.heappop(self._due)
+        if not turn._cancelled:
+            self._now_s = max(self._now_s, when)
+            self._enqueue(turn)
 
 
 def _name(task: NumberedTask[Any]) -> str:

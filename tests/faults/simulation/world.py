@@ -75,7 +75,7 @@ def play(seed: int) -> Result:
     try:
         world: World = Process("server").context().run(World, seed, loop, figures, rng)
         try:
-            loop.run_until_complete(world.run())
+            loop.run(world.run())
         except Stuck as error:
             stuck.append(str(error))
         except Exception:
@@ -123,9 +123,10 @@ class World:
         yield Member("spare1", cast(_SecondEngine, wasm), self.ground)
         yield Member("kafka1", cast(bridge_into("kafka", self.kafka), bridge), self.ground)
         yield Member("ledger1", cast(bridge_into("ledger", self.ledger), bridge), self.ground)
-        second = self._rng.choice(("kafka", "ledger", None, None))
+        stores: dict[str, KafkaStore | LedgerStore] = {"kafka": self.kafka, "ledger": self.ledger}
+        second = self._rng.choice(("kafka", "ledger", "", ""))
         if second:
-            store = {"kafka": self.kafka, "ledger": self.ledger}[second]
+            store = stores[second]
             yield Member(f"{second}2", cast(bridge_into(second, store), bridge), self.ground)
 
     async def run(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from random import Random
 
 import structlog
-from simulation.loop import Process, VirtualLoop
+from simulation.loop import VirtualLoop
 
 from actors.runtime import Context
 from actors.sweeper.actor import Sweeper
@@ -57,7 +57,7 @@ async def seconds_until_the_second_ends() -> float:
 def test_a_lost_acknowledgement_does_not_make_other_tasks_late() -> None:
     loop = VirtualLoop(Random(1))
     try:
-        ended_s = Process("test").context().run(loop.run_until_complete, seconds_until_the_second_ends())
+        ended_s = loop.run(seconds_until_the_second_ends())
         assert loop.finish() == []
     finally:
         loop.close()
