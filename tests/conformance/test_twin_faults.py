@@ -52,6 +52,47 @@ async def test_a_killed_connection_refuses_everything_and_says_so(given: Any) ->
             await call
 
 
+async def test_while_a_connection_is_away_calls_fail_and_what_waits_goes_on_afterwards(given: Any) -> None:
+    server = MemoryServer()
+    bus, other = MemoryBus(server), MemoryBus(server)
+    heard: list[int] = []
+    async with (
+        bus.log.read(0) as reader,
+        bus.queue.take(accepted(Priority.NORMAL), slots=1) as taker,
+        bus.log.live("accepted", lambda _subject, sequence, _data: heard.append(sequence)),
+        bus.kv.view("MODULES") as view,
+    ):
+        waiting = [asyncio.create_task(reader.next(60)), asyncio.create_task(taker.get())]
+        bus.lose()
+        await other.log.append(given.accepted(given.task_id()), after=0)
+        await other.kv.put("MODULES", "one", b"1")
+        await asyncio.sleep(0.01)
+        assert not bus.connected
+        assert not any(task.done() for task in waiting)
+        for call in (bus.log.info(), bus.kv.get("MODULES", "one"), bus.signals.send("aion.ctl.drain.x")):
+            with pytest.raises(BusDisconnected):
+                await call
+        bus.restore()
+        entries, delivery = await asyncio.gather(*waiting)
+        await asyncio.sleep(0)
+        assert [entry.sequence for entry in entries] == [1]
+        assert (delivery.entry.sequence, delivery.delivered) == (1, 1)
+        assert (dict(view), heard) == ({"one": b"1"}, []), "a view catches up, the live feed does not"
+
+
+async def test_an_ack_sent_while_the_connection_is_away_is_lost_and_costs_a_redelivery(given: Any) -> None:
+    bus = MemoryBus(MemoryServer())
+    cursor = replace(accepted(Priority.NORMAL), ack_wait_s=0.03)
+    await bus.log.append(given.accepted(given.task_id()), after=0)
+    async with bus.queue.take(cursor, slots=1) as taker:
+        delivery = await taker.get()
+        bus.lose()
+        await delivery.done()
+        await asyncio.sleep(0.06)
+        bus.restore()
+        assert (await taker.get()).delivered == 2
+
+
 async def test_answering_a_delivery_twice_is_an_error_of_the_caller(given: Any) -> None:
     bus = MemoryBus(MemoryServer())
     await bus.log.append(given.accepted(given.task_id()), after=0)

@@ -186,5 +186,5 @@ class ProjectionMachine(RuleBasedStateMachine):
             self.loop.close()
 
 
-ProjectionMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=30)
+ProjectionMachine.TestCase.settings = settings(max_examples=120, stateful_step_count=30)
 TestProjection = ProjectionMachine.TestCase
