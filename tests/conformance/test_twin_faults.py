@@ -62,18 +62,19 @@ async def test_while_a_connection_is_away_calls_fail_and_what_waits_goes_on_afte
         bus.log.live("accepted", lambda _subject, sequence, _data: heard.append(sequence)),
         bus.kv.view("MODULES") as view,
     ):
-        waiting = [asyncio.create_task(reader.next(60)), asyncio.create_task(taker.get())]
+        reading, taking = asyncio.create_task(reader.next(60)), asyncio.create_task(taker.get())
         bus.lose()
         await other.log.append(given.accepted(given.task_id()), after=0)
         await other.kv.put("MODULES", "one", b"1")
         await asyncio.sleep(0.01)
         assert not bus.connected
-        assert not any(task.done() for task in waiting)
+        assert not reading.done()
+        assert not taking.done()
         for call in (bus.log.info(), bus.kv.get("MODULES", "one"), bus.signals.send("aion.ctl.drain.x")):
             with pytest.raises(BusDisconnected):
                 await call
         bus.restore()
-        entries, delivery = await asyncio.gather(*waiting)
+        entries, delivery = await reading, await taking
         await asyncio.sleep(0)
         assert [entry.sequence for entry in entries] == [1]
         assert (delivery.entry.sequence, delivery.delivered) == (1, 1)

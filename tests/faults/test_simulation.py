@@ -1,5 +1,6 @@
 """The simulation is quiet on the code as it is, the same in every run, and finds what is planted."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -250,6 +251,15 @@ def a_crew_answers_before_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> N
         await self._outcome(delivery)
 
     monkeypatch.setattr(Crew, "_handle", handle)
+
+
+@defect("crash")
+def a_sweeper_spins(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read(self: Sweeper, _: object) -> None:
+        while not self.context.draining.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Sweeper, "_read", read)
 
 
 @defect("crash")

@@ -77,6 +77,6 @@ def play_all(start: int, seeds: int, jobs: int) -> Iterator[Result]:
         for chunk in chunks:
             yield from play_some(chunk)
         return
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork")) as pool:
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("forkserver")) as pool:
         for done in as_completed([pool.submit(play_some, chunk) for chunk in chunks]):
             yield from done.result()

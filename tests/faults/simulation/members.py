@@ -39,7 +39,6 @@ class Member:
         self.port = port
         self.process = Process(name)
         self.link = ground.link(self._rng)
-        self.exits: list[int] = []
         self.well_since_s = 0.0
 
     @property
@@ -115,7 +114,6 @@ class Member:
     async def _keep(self, running: "asyncio.Task[int]") -> None:
         """As the process manager does: whoever ends is started again, after a moment."""
         code = await running
-        self.exits.append(code)
         self._ground.figures.count(f"exit {code}")
         self._bus.kill()
         if self.port is not None:

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 from checker.check import RULES, check
 from checker.history import History, LogEntry
@@ -80,7 +79,7 @@ def play(seed: int) -> Result:
             stuck.append(str(error))
         except Exception:
             stuck.append(traceback.format_exc(limit=-4))
-        history = world.history(frozenset())
+        history = world.history()
         unhandled = loop.finish()
     finally:
         loop.close()
@@ -162,7 +161,7 @@ class World:
         serving = all(map(self.ground.network.listens, self.clients.ports))
         return serving and not still_open and all(p is not None and p.sequence == log.last_sequence for p in positions)
 
-    def history(self, incomplete: frozenset[Any]) -> History:
+    def history(self) -> History:
         """As the checker reads it."""
         log = self.ground.server.log
         positions = {"kafka": self.kafka.position, "ledger": self.ledger.position}
@@ -176,7 +175,6 @@ class World:
             usage=self.ledger.usage,
             positions={name: at.sequence if at else 0 for name, at in positions.items()},
             nemesis=self.breaker.done,
-            incomplete=incomplete,
         )
 
 
