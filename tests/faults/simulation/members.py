@@ -91,6 +91,13 @@ class Member:
         self.well_since_s = self._ground.loop.time()
         return self._ground.loop.resume_process(self.process)
 
+    def disconnect(self) -> bool:
+        """Its connection to the bus is gone for good, and the process finds out."""
+        if self._running is None or not self.link.alive:
+            return False
+        self._bus.kill()
+        return True
+
     def unlink(self) -> bool:
         """Its connection to the bus is away."""
         if self._running is None or not self.link.up:

@@ -13,6 +13,7 @@ KINDS = {
     "kill": 3,
     "pause": 3,
     "cut": 2,
+    "gone": 1,
     "slow": 1,
     "drain": 1,
     "drain by signal": 1,
@@ -90,6 +91,8 @@ class Breaker:
         elif kind == "cut" and member.unlink():
             self._did("cut", member)
             self._later(rng.random() ** 2 * 8, member.relink, f"relink {member.name}")
+        elif kind == "gone" and member.disconnect():
+            self._did("gone", member)
         elif kind == "slow":
             self._did("slow", member)
             link = member.link
