@@ -150,6 +150,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         super().stop()
         self._over = True
 
+    def run_in_executor(self, executor: Any, func: Callable[[*Ts], Any], *args: *Ts) -> Any:
+        """Threads run in an order that no seed decides."""
+        raise RuntimeError(f"{func} was to run in a thread: a simulation has none")
+
     async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, **_: Any) -> Any:
         """Listen in the virtual network."""
         return self.network.listen(protocol_factory, str(host), int(port))
