@@ -35,8 +35,8 @@ from router.actor import Router
 from router.settings import RouterSettings
 
 KEEP_S = 40.0
-LOAD_S = (1.0, 5.0)
-BREAK_S = (1.0, 7.0)
+LOAD_S = (0.5, 4.0)
+BREAK_S = (0.5, 6.0)
 REST_S = 90.0
 
 
@@ -111,7 +111,7 @@ class World:
         self.breaker = Breaker(self.ground, self.members, self._steps, Random(f"{seed}/nemesis"))
 
     def _members(self) -> Iterator[Member]:
-        wasm = WasmSettings(slots=4, ack_wait_s=2.0)
+        wasm = WasmSettings(slots=4, ack_wait_s=2.0, advert_every_s=4.0, advert_ttl_s=12.0)
         bridge = ProjectionSettings(batch_events=8, linger_ms=50)
         for number in (1, 2):
             port = 8080 + number
@@ -137,7 +137,7 @@ class World:
         await asyncio.sleep(0.5)
         load_s = self._rng.uniform(*LOAD_S)
         break_s = load_s + self._rng.uniform(*BREAK_S)
-        wanted = jobs(self._rng, self._rng.randint(4, 12), load_s)
+        wanted = jobs(self._rng, self._rng.randint(3, 11), load_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.clients.run(wanted))
             group.create_task(self.breaker.run(self._rng.randint(0, 10), break_s))
