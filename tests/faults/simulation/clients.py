@@ -83,7 +83,7 @@ def _job(rng: Random, number: int, within_s: float) -> Job:
         "intent": INTENT,
         "params": {"text": f"text {number}", "work_s": work_s},
         "priority": rng.choice(("high", "normal", "low")),
-        "sla": {"timeout_s": rng.choice((0.05, 0.5, 2.0, 5.0, 12.0, 19.0))},
+        "sla": {"timeout_s": rng.choice((0.05, 0.5, 2.0, 5.0, 12.0, 19.0, 19.0))},
         "metadata": {"ref": ref},
     }
     does = rng.choice(("", "", "", "", "trap", "busy", "babble", "wrong"))

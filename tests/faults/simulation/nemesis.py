@@ -23,6 +23,8 @@ KINDS = {
     "server away": 1,
 }
 """What may be broken, and how often in relation."""
+WORKERS = {"router": 2, "wasm": 3}
+"""Who holds deliveries is hurt more often."""
 FULL_S = 3.0
 AWAY_S = 2.0
 """The longest that nobody at all can append. With a sweeper's own grace, still less than a task may end late."""
@@ -75,7 +77,8 @@ class Breaker:
         elif kind == "sink trouble":
             self._trouble(rng.choice(sorted(self._steps)), rng.choice((0.1, 0.3)), rng.random() * 4)
         else:
-            self._hurt(kind, rng.choice(self._members))
+            weights = [WORKERS.get(member.role, 1) for member in self._members]
+            self._hurt(kind, rng.choices(self._members, weights)[0])
 
     def _hurt(self, kind: str, member: Member) -> None:
         rng = self._rng
