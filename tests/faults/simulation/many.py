@@ -5,6 +5,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from checker.verdict import Verdict
 from simulation.world import Result, play
@@ -44,6 +45,14 @@ MUST_HAPPEN = (
 """Faults by the names of their figures. A run in which one of them never had an effect has not shown what it should."""
 
 
+class Outcome(NamedTuple):
+    """What is kept of a seed."""
+
+    seed: int
+    verdict: Verdict
+    figures: Counter[str]
+
+
 @dataclass
 class Tally:
     """What many seeds gave."""
@@ -52,7 +61,7 @@ class Tally:
     figures: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[int, Verdict]] = field(default_factory=list)
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Outcome) -> None:
         """Count one more."""
         self.seeds += 1
         self.figures += result.figures
@@ -65,17 +74,21 @@ class Tally:
         return [name for name in MUST_HAPPEN if not self.figures[name]]
 
 
-def play_some(seeds: Iterable[int]) -> list[Result]:
+def play_some(seeds: Iterable[int]) -> list[Outcome]:
     """Play them one after another; what they leave behind goes with the process."""
     gc.disable()
-    return [play(seed) for seed in seeds]
+    return [_in_short(play(seed)) for seed in seeds]
 
 
-def play_all(start: int, seeds: int, jobs: int) -> Iterator[Result]:
+def _in_short(result: Result) -> Outcome:
+    return Outcome(result.seed, result.verdict, result.figures)
+
+
+def play_all(start: int, seeds: int, jobs: int) -> Iterator[Outcome]:
     """The results of `seeds` seeds from `start` on, in any order, over `jobs` processes at a time."""
     chunks = [range(first, min(first + CHUNK, start + seeds)) for first in range(start, start + seeds, CHUNK)]
     if jobs == 1 or len(chunks) == 1:
-        yield from (play(seed) for chunk in chunks for seed in chunk)
+        yield from (_in_short(play(seed)) for chunk in chunks for seed in chunk)
         return
     workers = multiprocessing.get_context("forkserver")
     workers.set_forkserver_preload(["simulation.world"])

@@ -2,12 +2,12 @@
 
 import asyncio
 import hashlib
-import json
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from checker.check import RULES, check
 from checker.history import History, LogEntry
@@ -33,6 +33,7 @@ from executors.wasm.actor import WasmExecutor
 from executors.wasm.settings import WasmSettings
 from router.actor import Router
 from router.settings import RouterSettings
+from schemas.message import decode
 
 KEEP_S = 40.0
 LOAD_S = (0.5, 4.0)
@@ -47,8 +48,8 @@ class Result:
     seed: int
     verdict: Verdict
     figures: Counter[str]
-    digest: str
-    """SHA-256 over the whole history: the same seed gives the same."""
+    history: History
+    answers: Sequence[Answer]
 
 
 class _Executor(WasmExecutor):
@@ -92,7 +93,7 @@ def play(seed: int) -> Result:
     figures.count("callbacks", loop.steps)
     for entry in history.log:
         figures.count(f"event {'.'.join(entry.subject.split('.')[2:4]) if entry.event == 'ended' else entry.event}")
-    return Result(seed, verdict, figures.counts, _digest(history, answers))
+    return Result(seed, verdict, figures.counts, history, answers)
 
 
 class World:
@@ -101,6 +102,8 @@ class World:
     def __init__(self, seed: int, loop: VirtualLoop, figures: Figures, rng: Random) -> None:
         server = SimulatedServer(figures, max_age_s=KEEP_S)
         self._rng = rng
+        self._looked_at = 0
+        self._open: set[str] = set()
         self._steps = {name: Steps(Random(f"{seed}/{name}/steps"), figures) for name in ("kafka", "ledger")}
         self.kafka = KafkaStore(self._steps["kafka"], figures)
         self.ledger = LedgerStore(self._steps["ledger"], figures)
@@ -152,14 +155,14 @@ class World:
 
     def _resting(self) -> bool:
         log = self.ground.server.log
-        still_open: set[str] = set()
-        for entry in log.record:
+        for entry in log.record[self._looked_at :]:
             _, kind, event, _, owner = entry.subject.split(".", 4)
             if kind == "task":
-                (still_open.discard if event == "ended" else still_open.add)(owner)
+                (self._open.discard if event == "ended" else self._open.add)(owner)
+        self._looked_at = len(log.record)
         positions = (self.kafka.position, self.ledger.position)
         serving = all(map(self.ground.network.listens, self.clients.ports))
-        return serving and not still_open and all(p is not None and p.sequence == log.last_sequence for p in positions)
+        return serving and not self._open and all(p is not None and p.sequence == log.last_sequence for p in positions)
 
     def history(self) -> History:
         """As the checker reads it."""
@@ -179,7 +182,7 @@ class World:
 
 
 def _read(entry: Entry) -> LogEntry:
-    return LogEntry(entry.sequence, entry.subject, entry.at_ns // 1_000_000, json.loads(entry.data))
+    return LogEntry(entry.sequence, entry.subject, entry.at_ns // 1_000_000, decode(entry.data, dict[str, Any]))
 
 
 def _crashes(faults: list[str]) -> Iterator[Finding]:
@@ -187,7 +190,9 @@ def _crashes(faults: list[str]) -> Iterator[Finding]:
         yield Finding("crash", fault)
 
 
-def _digest(history: History, answers: list[Answer]) -> str:
-    """Everything that anybody could see, byte for byte."""
-    seen = [history.log, history.submissions, history.kafka, history.tasks, history.usage, history.nemesis, answers]
+def digest(result: Result) -> str:
+    """SHA-256 over everything that anybody could see, byte for byte: the same seed gives the same."""
+    history = result.history
+    told = result.answers
+    seen = (history.log, history.submissions, history.kafka, history.tasks, history.usage, history.nemesis, told)
     return hashlib.sha256(repr(seen).encode()).hexdigest()
