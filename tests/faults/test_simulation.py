@@ -209,7 +209,7 @@ def a_sink_stores_its_position_before_its_data(monkeypatch: pytest.MonkeyPatch) 
     async def write(self: KafkaStore, batch: Batch, epoch: int) -> None:
         self.position = batch.up_to
         await self._steps.step("begin")
-        self.commit([record for entry in batch.entries for record in self._encoder.encode(entry)], batch.up_to)
+        self.commit(self._encoder.encode(batch.entries), batch.up_to)
 
     monkeypatch.setattr(KafkaStore, "write", write)
 
@@ -218,7 +218,7 @@ def a_sink_stores_its_position_before_its_data(monkeypatch: pytest.MonkeyPatch) 
 def a_sink_stores_its_position_after_its_data(monkeypatch: pytest.MonkeyPatch) -> None:
     async def write(self: KafkaStore, batch: Batch, epoch: int) -> None:
         at = self.position
-        records = [record for entry in batch.entries for record in self._encoder.encode(entry)]
+        records = self._encoder.encode(batch.entries)
         self.records += map(self._record, records)
         await self._steps.step("begin")
         self.position = batch.up_to if self.position == at else self.position

@@ -61,7 +61,7 @@ class KafkaStore:
 
     async def write(self, batch: Batch, epoch: int) -> None:
         """All of the batch, or nothing."""
-        staged = [record for entry in batch.entries for record in self._encoder.encode(entry)]
+        staged = self._encoder.encode(batch.entries)
         await self._steps.step("begin")
         await self._steps.step("commit")
         if epoch != self.epoch:
