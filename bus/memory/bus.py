@@ -41,7 +41,7 @@ class MemoryBus:
     @property
     def reconnects(self) -> int:
         """See `bus.port.Bus.reconnects`. A twin's connection that was cut stays so."""
-        return 0
+        return self._link.restored
 
     async def closed(self) -> None:
         """See `bus.port.Bus.closed`."""

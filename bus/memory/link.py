@@ -58,6 +58,7 @@ class Link:
         self._held: dict[object, Held] = {}
         self._gone = asyncio.Event()
         self._away = False
+        self.restored = 0
 
     @property
     def alive(self) -> bool:
@@ -119,6 +120,7 @@ class Link:
     def restore(self) -> None:
         """The connection is back; nothing brings back one that was cut."""
         self._away = False
+        self.restored += 1
         for held in list(self._held.values()):
             if held.resume is not None:
                 held.resume()

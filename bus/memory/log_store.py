@@ -85,7 +85,7 @@ class LogStore:
         if self._created is None:
             self._created = datetime.fromtimestamp(self._now_ns() / 1e9, UTC).isoformat()
         return LogInfo(
-            self._created, self._trimmed + 1, self.last_sequence, self._size_bytes, self.max_age_s, self._max_bytes
+            self._created, self._trimmed + 1, self.last_sequence, self._size_bytes, self.max_age_s, self.max_bytes
         )
 
     def trim(self) -> None:
