@@ -256,11 +256,11 @@ def a_crew_answers_before_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> N
 
 @defect("crash")
 def a_sweeper_spins(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def read(self: Sweeper, _: object) -> None:
+    async def keep_window(self: Sweeper, *_: object) -> None:
         while not self.context.draining.is_set():  # noqa: ASYNC110
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(Sweeper, "_read", read)
+    monkeypatch.setattr(Sweeper, "_keep_window", keep_window)
 
 
 @defect("crash")
