@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from random import Random
+from random import Random, SystemRandom
 
 from pydantic import BaseModel
 from structlog.typing import FilteringBoundLogger
@@ -63,7 +63,7 @@ class Supervisor:
         self._log = log
         self._grace_s = grace_s
         self._keep_s = keep_s
-        self._rng = rng or Random()  # noqa: S311  # seeded by the system; names events, guards nothing
+        self._rng = rng or SystemRandom()
         self._now_ms = now_ms or _now_ms
         self._hosts: list[Host] = []
         self._asked: Reason | None = None
