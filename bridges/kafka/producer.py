@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidProducerEpoch, ProducerFenced
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.errors import InvalidProducerEpoch, ProducerClosed, ProducerFenced
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
 
 from bridges.kafka import topics
 from bridges.kafka.connect import client_options
@@ -60,17 +61,47 @@ def _fenced(producer: AIOKafkaProducer, error: Exception) -> bool:
 
 async def _discard(producer: AIOKafkaProducer) -> None:
     """Close without waiting for an answer that may never come: the sender retries for ever when Kafka is away."""
-    with contextlib.suppress(Exception):
-        async with timeout(CLOSE_S):
-            await producer.stop()
-            return
-    sender = producer._sender.sender_task
-    while sender is not None and not sender.done():  # each cancel ends one of the requests it waits for
-        sender.cancel()
-        await asyncio.wait([sender], timeout=CLOSE_S)
-    with contextlib.suppress(Exception):
-        async with timeout(CLOSE_S):
-            await producer.client.close()
+    _hear_all(producer)
+    try:
+        with contextlib.suppress(Exception):
+            async with timeout(CLOSE_S):
+                await producer.stop()
+                return
+        sender = producer._sender.sender_task
+        while sender is not None and not sender.done():  # each cancel ends one of the requests it waits for
+            sender.cancel()
+            await asyncio.wait([sender], timeout=CLOSE_S)
+        _give_up(producer._message_accumulator)
+        with contextlib.suppress(Exception):
+            async with timeout(CLOSE_S):
+                await producer.client.close()
+    finally:
+        _hear_all(producer)
+
+
+def _give_up(accumulator: MessageAccumulator) -> None:
+    """End every batch: what `stop` left behind is a task that waits for all of them."""
+    accumulator._pending_batches.update(*accumulator._batches.values())  # where a batch that ends must be found
+    accumulator.fail_all(ProducerClosed())
+
+
+def _hear_all(producer: AIOKafkaProducer) -> None:
+    """Take note of what futures are told that nobody awaits any more, else asyncio complains of each.
+
+    A sender that fails tells it to the transaction, and to every batch it has not sent twice; a shield that was
+    cancelled does not listen to its batch any more (aiokafka 0.14).
+    """
+    accumulator, transaction = producer._message_accumulator, producer._txn_manager._transaction_waiter
+    if transaction is not None:
+        transaction.add_done_callback(_hear)
+    for batch in (*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches):
+        batch.future.add_done_callback(_hear)
+        batch._drain_waiter.add_done_callback(_hear)
+
+
+def _hear(future: "asyncio.Future[object]") -> None:
+    if not future.cancelled():
+        future.exception()
 
 
 def fill(producer: AIOKafkaProducer, records: Iterable[Record], partitions: int) -> Batches:
@@ -112,5 +143,6 @@ async def _deliver(producer: AIOKafkaProducer, batches: Batches, settings: Kafka
                     futures.append(await producer.send_batch(batch, settings.prefix + topic, partition=partition))
             await asyncio.gather(*futures)
     finally:
-        for future in futures:
-            future.cancel()  # of the shield, after a failure: its exception was raised by the gather or is moot
+        for future in futures:  # shields: after a failure their exceptions were raised by the gather or are moot
+            if not future.cancel():
+                _hear(future)

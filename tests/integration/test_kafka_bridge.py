@@ -1,6 +1,7 @@
 """The bridge over a real Kafka: killed at every step of a transaction, it loses nothing and repeats nothing."""
 
 import asyncio
+import gc
 import os
 import random
 import uuid
@@ -12,6 +13,8 @@ import pytest
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
 from story import NOW_MS, Story, entries_of
 
 from actors.runtime.actor import Context
@@ -26,7 +29,7 @@ from bridges.kafka.verify import verify
 from bridges.position import Batch, Position, check_batch
 from bus.memory import MemoryBus, MemoryServer
 from bus.port import Entry
-from schemas.errors import Misconfigured, NotFound, TakenOver
+from schemas.errors import Misconfigured, NotFound, TakenOver, Unavailable
 from schemas.events import TaskEvent
 
 
@@ -185,6 +188,69 @@ async def test_a_zombie_is_fenced_and_its_transaction_is_not_seen(settings: Kafk
         await be_replaced_and_write()
     report = await verify(bus, settings, 1, last)
     assert report.ok, report.examples
+
+
+class Unheard:
+    """What asyncio complains of: exceptions that nobody retrieved, tasks that nobody ended."""
+
+    def __init__(self) -> None:
+        self._complaints: list[str] = []
+        self._loop = asyncio.get_running_loop()
+        self._loop.set_exception_handler(lambda _loop, context: self._complaints.append(str(context)))
+
+    async def complaints(self) -> list[str]:
+        for _ in range(3):
+            await asyncio.sleep(0.2)
+            gc.collect()
+        return self._complaints
+
+
+async def test_a_fenced_producer_leaves_nothing_unheard(settings: KafkaSettings) -> None:
+    """Several batches a partition: some are sent, some wait, some were never handed in when the sender ends."""
+    unheard = Unheard()
+    small = settings.model_copy(update={"batch_bytes": 16_384})
+    bus = MemoryBus(MemoryServer(max_bytes=1 << 26))
+    await live_some(bus, 40, text=os.urandom(1000).hex())
+    batch = await whole_batch(bus)
+
+    async def be_replaced_and_write() -> None:
+        async with open_kafka_sink(small) as zombie:
+            assert await zombie.position() is None
+            async with open_kafka_sink(small) as successor:
+                assert await successor.position() is None
+            await zombie.write(batch)
+
+    with pytest.raises(TakenOver):
+        await be_replaced_and_write()
+    assert await unheard.complaints() == []
+
+
+async def test_a_producer_whose_broker_fell_silent_leaves_nothing_unheard(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is thrown away while one batch of each partition waits for its answer and others to be sent."""
+    unheard = Unheard()
+    real = AIOKafkaClient.send
+
+    async def silent(self: AIOKafkaClient, node_id: int, request: Any, **kwargs: Any) -> Any:
+        if isinstance(request, ProduceRequest):
+            await asyncio.Event().wait()
+        return await real(self, node_id, request, **kwargs)
+
+    hasty = settings.model_copy(update={"batch_bytes": 16_384, "step_timeout_s": 1.0})
+    bus = MemoryBus(MemoryServer(max_bytes=1 << 26))
+    await live_some(bus, 40, text=os.urandom(1000).hex())
+    batch = await whole_batch(bus)
+
+    async def write_in_vain() -> None:
+        async with open_kafka_sink(hasty) as sink:
+            assert await sink.position() is None
+            monkeypatch.setattr(AIOKafkaClient, "send", silent)
+            await sink.write(batch)
+
+    with pytest.raises(Unavailable):
+        await write_in_vain()
+    assert await unheard.complaints() == []
 
 
 async def test_a_bridge_that_was_replaced_ends_instead_of_fighting(settings: KafkaSettings) -> None:
