@@ -37,6 +37,11 @@ class Beacon:
             self._at_ns = at_ns
         self._sequence = sequence
 
+    def rest(self) -> None:
+        """Tell nothing until moved again: another projection of this name writes, and tells."""
+        self._sequence = self._at_ns = None
+        self._told = -1
+
     async def run(self) -> None:
         """Publish until cancelled."""
         rested_s = RESTING_S

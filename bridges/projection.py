@@ -1,5 +1,6 @@
 """The one loop that carries the log into an outside system, exactly once.
 
+    await sink.claim()                            # asked until it is granted: another may be writing
     position = await sink.position()
     async with log.read(after=position) as reader:
         batch -> await sink.write(batch)          # data and position in one transaction
@@ -9,7 +10,6 @@ cannot be answered that way (the log is not the one the position was taken from)
 """
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -21,10 +21,11 @@ from actors.runtime.actor import Context
 from bridges.beacon import Beacon
 from bridges.position import Batch, Position, check_anchor, check_batch, check_source
 from bus.port import Entry, Log
-from bus.waiting import timeout
-from schemas.errors import Misconfigured, ProjectionHalted, ServerIncompatible, TakenOver
+from bus.waiting import wait_at_most
+from schemas.errors import Misconfigured, ProjectionHalted, ServerIncompatible, TakenOver, Unavailable
 
 IDLE_S = 0.5
+STANDBY_S = 1.0
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 10.0
 
@@ -32,11 +33,16 @@ BACKOFF_LAST_S = 10.0
 class Sink(Protocol):
     """Where a projection writes. Opened by its context manager, thrown away at the first error of any kind.
 
-    The calling contract: `position` is asked once, before any `write`; then `write` is called with consecutive
-    batches, one at a time, each starting where the one before ended (`batch.after`). A sink that raised, or
-    whose call was cancelled, is never called again: the outcome of that write is unknown, and the next sink's
-    `position` tells it. So opening must shut out every earlier writer before `position` may answer.
+    The calling contract: `claim` is asked until it is granted, then `position` once, before any `write`; then `write`
+    is called with consecutive batches, one at a time, each starting where the one before ended (`batch.after`), and
+    `claim` again whenever nothing was to be written for a while. A sink that raised, or whose call was cancelled, is
+    never called again: the outcome of that write is unknown, and the next sink's `position` tells it. So either
+    opening shuts out every earlier writer before `position` may answer, or `write` refuses whoever comes second.
     """
+
+    async def claim(self) -> bool:
+        """Whether this sink may write now. Asking again costs little, and shows the claim to be in use."""
+        ...
 
     async def position(self) -> Position | None:
         """The position stored with the last committed write; None when nothing was ever written."""
@@ -74,6 +80,7 @@ class Figures:
     events: int = 0
     writes: int = 0
     failures: int = 0
+    standby: bool = False
     waiting: str | None = "the first position"
 
 
@@ -103,7 +110,7 @@ class Projection:
         self.name = name
 
     def ready(self) -> str | None:
-        """None once the sink answered and its position fits the log."""
+        """None once the sink answered and its position fits the log, and as a standby."""
         return self._figures.waiting
 
     def status(self) -> Mapping[str, object]:
@@ -114,6 +121,7 @@ class Projection:
             "events": self._figures.events,
             "writes": self._figures.writes,
             "failures": self._figures.failures,
+            "standby": self._figures.standby,
             "waiting": self._figures.waiting,
         }
 
@@ -133,7 +141,8 @@ class Projection:
             writes = self._figures.writes
             try:
                 async with self._open_sink() as sink:
-                    await self._follow(sink)
+                    if await self._claimed(sink):
+                        await self._follow(sink)
                 return
             except FINAL as error:
                 self._figures.waiting = error.message
@@ -141,17 +150,29 @@ class Projection:
             except Exception as error:  # crash-only: whatever it was, the next sink's position knows the outcome
                 failed_in_a_row = 0 if self._figures.writes > writes else failed_in_a_row + 1
                 self._figures.failures += 1
+                self._figures.standby = False
                 self._figures.waiting = f"the sink: {type(error).__name__}"
                 self._context.log.warning(
                     "projection_restarts", projection=self.name, error=f"{type(error).__name__}: {error}"[:500]
                 )
-                await self._pause(failed_in_a_row)
+                ceiling_s = min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 2.0 ** min(failed_in_a_row, 10))
+                await self._pause(self._context.rng.uniform(0, ceiling_s))
 
-    async def _pause(self, failed_in_a_row: int) -> None:
-        ceiling_s = min(BACKOFF_LAST_S, BACKOFF_FIRST_S * 2.0 ** min(failed_in_a_row, 10))
-        with contextlib.suppress(TimeoutError):
-            async with timeout(self._context.rng.uniform(0, ceiling_s)):
-                await self._context.draining.wait()
+    async def _pause(self, seconds: float) -> None:
+        await wait_at_most(self._context.draining, seconds)
+
+    async def _claimed(self, sink: Sink) -> bool:
+        """Wait for the sink's turn, ready as a standby; False when drained before it came."""
+        while not self._context.draining.is_set():
+            if await sink.claim():
+                self._figures.standby = False
+                return True
+            if not self._figures.standby:
+                self._context.log.info("projection_stands_by", projection=self.name)
+                self._figures.standby, self._figures.waiting, self._figures.position = True, None, None
+                self._beacon.rest()
+            await self._pause(self._context.rng.uniform(0, STANDBY_S))
+        return False
 
     async def _follow(self, sink: Sink) -> None:
         position = await sink.position()
@@ -179,6 +200,7 @@ class Projection:
                     return position
                 if not entries:
                     silent = heard
+                    await self._keep(sink)
                     continue
                 if silent:
                     return position
@@ -191,6 +213,10 @@ class Projection:
                     await self._write(sink, batch)
                     position = batch.up_to
         return position
+
+    async def _keep(self, sink: Sink) -> None:
+        if not await sink.claim():
+            raise Unavailable(f"{self.name} lost its claim to write")
 
     async def _write(self, sink: Sink, batch: Batch) -> None:
         info = await self._log.info()

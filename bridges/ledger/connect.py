@@ -21,6 +21,8 @@ async def writing_connection(settings: LedgerSettings) -> AsyncIterator[asyncpg.
             "synchronous_commit": "off",
             "statement_timeout": _ms(settings.write_timeout_s),
             "idle_in_transaction_session_timeout": _ms(settings.write_timeout_s),
+            # Of a ledger that hangs or lost its way here: its claim to write ends with its session.
+            "idle_session_timeout": _ms(settings.silence_s),
         },
     )
     try:

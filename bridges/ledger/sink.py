@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -15,17 +15,29 @@ from bridges.position import Batch, Position
 from schemas.errors import Conflict
 
 PROJECTION = "ledger"
+WRITES: Final = 0x41494F4E57
+"""The advisory lock "AIONW" of a database: whoever holds it writes."""
 
 
 class LedgerSink:
     """One connection's life.
 
-    Two ledgers may run: the position is moved by compare-and-set before anything else is written, so the one
-    that comes second gets `Conflict`, writes nothing, and reads the position again.
+    Any number of ledgers may run: the one whose connection holds an advisory lock writes. That only keeps them from
+    fighting; what is promised rests on the position, which is moved by compare-and-set before anything else is
+    written, so one that comes second gets `Conflict`, writes nothing, and reads the position again.
     """
 
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
+        self._claimed = False
+
+    async def claim(self) -> bool:
+        """Whether this connection holds the lock; the server frees it when the connection ends or falls silent."""
+        if self._claimed:
+            await self._connection.execute("SELECT")  # tells the server that this writer lives
+        else:
+            self._claimed = bool(await self._connection.fetchval(statements.CLAIM, WRITES))
+        return self._claimed
 
     async def position(self) -> Position | None:
         """The row that the last committed batch left."""

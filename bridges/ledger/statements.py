@@ -53,6 +53,8 @@ INSERT_USAGE: Final = _insert("usage_billing", UsageRow, "ON CONFLICT DO NOTHING
 INSERT_AUDIT: Final = _insert("audit_activity", AuditRow, "ON CONFLICT DO NOTHING")
 INSERT_UNREADABLE: Final = _insert("unreadable", DeadEntry, "ON CONFLICT DO NOTHING")
 
+CLAIM: Final = "SELECT pg_try_advisory_lock($1)"
+
 READ_POSITION: Final = "SELECT sequence, created, event_id FROM projection_position WHERE projection = $1"
 
 FIRST_POSITION: Final = """

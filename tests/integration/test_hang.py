@@ -299,9 +299,8 @@ async def test_a_ledger_stopped_while_another_wrote_writes_nothing_twice(
     settings = LedgerSettings.model_validate({"url": url, "linger_ms": 0})
     try:
         async with open_bus(nats.settings()) as bus:
-            with child(
-                "ledger", nats, tmp_path / "ledger.log", AION_POSTGRES__URL=url, AION_POSTGRES__LINGER_MS="0"
-            ) as old:
+            own = {"AION_POSTGRES__URL": url, "AION_POSTGRES__LINGER_MS": "0", "AION_POSTGRES__SILENCE_S": "2"}
+            with child("ledger", nats, tmp_path / "ledger.log", **own) as old:
                 last = await fill(bus, 0, 5)
                 await until(figure_is(bus, "ledger", "sequence", last))
                 os.kill(old.pid, signal.SIGSTOP)

@@ -30,6 +30,8 @@ class Store:
     crashes: list[str] = field(default_factory=list)
     opened: int = 0
     after_write: Callable[[], None] = lambda: None
+    claims: list[bool] = field(default_factory=list)
+    """What is answered to the next claims; then every claim is granted."""
 
     def step(self, name: str) -> None:
         if self.crashes and self.crashes[0] == name:
@@ -46,6 +48,10 @@ class Store:
 class StoreSink:
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    async def claim(self) -> bool:
+        self._store.step("claim")
+        return self._store.claims.pop(0) if self._store.claims else True
 
     async def position(self) -> Position | None:
         self._store.step("position")
@@ -88,7 +94,7 @@ async def test_every_event_is_written_once_and_in_order(context: Context, story:
     assert store.at.created == (await context.bus.log.info()).created
 
 
-@pytest.mark.parametrize("step", ["open", "position", "begin", "commit", "committed"])
+@pytest.mark.parametrize("step", ["open", "claim", "position", "begin", "commit", "committed"])
 @pytest.mark.parametrize("times", [1, 3])
 async def test_a_crash_at_any_step_loses_and_repeats_nothing(
     context: Context, story: Story, step: str, times: int
@@ -134,6 +140,38 @@ async def test_drain_finishes_the_batch_in_hand_and_starts_no_other(context: Con
     store = Store(after_write=context.draining.set)
     await projection(context, store).run()
     assert store.rows == [1, 2, 3, 4]
+
+
+async def test_without_its_turn_it_is_ready_and_writes_and_tells_nothing(context: Context, story: Story) -> None:
+    await fill(context, story, 6)
+    store = Store(claims=[False] * 1000)
+    subject = projection(context, store)
+    await run_until(subject, context, lambda: len(store.claims) < 990)
+    assert (subject.ready(), subject.status()["standby"], store.rows, store.opened) == (None, True, [], 1)
+    assert await context.bus.kv.get(subjects.POSITIONS, "fake") is None
+
+
+async def test_when_its_turn_comes_it_writes_from_the_position_of_then(context: Context, story: Story) -> None:
+    await fill(context, story, 6)
+    store = Store(claims=[False, False, True])
+    subject = projection(context, store)
+    await run_until(subject, context, lambda: len(store.rows) >= 6)
+    assert store.rows == [1, 2, 3, 4, 5, 6]
+    assert subject.status()["standby"] is False
+
+
+async def test_a_writer_that_lost_its_claim_stands_by_and_tells_no_more(context: Context, story: Story) -> None:
+    await fill(context, story, 6)
+    store = Store(claims=[True, False, *[False] * 1000])
+    subject = projection(context, store)
+    await run_until(subject, context, lambda: len(store.claims) < 990)
+    status = subject.status()
+    assert (status["standby"], status["failures"], store.opened, len(store.rows)) == (True, 1, 2, 6)
+    await context.bus.kv.put(subjects.POSITIONS, "fake", b"what the other one told")
+    await subject._beacon.publish()
+    told = await context.bus.kv.get(subjects.POSITIONS, "fake")
+    assert told is not None
+    assert told.value == b"what the other one told"
 
 
 async def test_the_position_is_published_with_its_head(context: Context, story: Story) -> None:
