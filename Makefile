@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 UV := $(shell command -v uv || echo .venv-tools/bin/uv)
 
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap run test check prove simulate bench lock packages proto clean
+.PHONY: help bootstrap run test check prove simulate bench soak lock packages proto clean
 
 help: ## Show the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -37,6 +37,9 @@ simulate: bootstrap ## Play 10,000 seeds of crashes in virtual time (SEEDS= STAR
 
 bench: bootstrap ## Measure, as ratios against a floor of the same run
 	$(PYTHON) -m benchmarks
+
+soak: bootstrap ## Half of saturation for half an hour: whatever grows is found; SOAK="--minutes 10 --json"
+	$(PYTHON) -m benchmarks.soak $(SOAK)
 
 lock: ## Resolve pyproject.toml into requirements.lock
 	$(UV) pip compile -q --universal --generate-hashes --no-annotate --no-header --all-extras --group dev \

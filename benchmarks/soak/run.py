@@ -1,0 +1,127 @@
+"""One soak: fresh servers, every actor, saturation, then half of it for long."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from benchmarks.floor.wire import Wire, connect
+from benchmarks.load import Sample, closed_loop, open_loop
+from benchmarks.processes import Children
+from benchmarks.servers import servers
+from benchmarks.soak.bounds import bound_of
+from benchmarks.soak.judge import Series, Trend, judge
+from benchmarks.soak.logs import Logs
+from benchmarks.soak.watch import Watch
+from benchmarks.system.http import Pool, prepare
+from benchmarks.system.lag import Lag, catch_up
+from benchmarks.system.start import HOST, PROJECTIONS, create_key, environment, free_port, ready, start_actors
+from benchmarks.workload import Sync, body
+from deploy.local import ServerInfo, env
+
+CONNECTIONS = 256
+TASKS_OPEN = 192
+WARM_UP_S = 10.0
+SATURATION_S = 20.0
+SLICE_S = 30.0
+LEAST_KEEP_S, MOST_KEEP_S = 20.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is asked for; without a rate it is half of saturation."""
+
+    minutes: float
+    rate: float | None
+    sync: Sync
+
+    @property
+    def seconds(self) -> float:
+        """How long the load lasts."""
+        return self.minutes * 60
+
+    @property
+    def keep_s(self) -> float:
+        """The log's window: a sixth of the run, so that what the second half sees is trimmed as fast as written."""
+        return min(MOST_KEEP_S, max(LEAST_KEEP_S, self.seconds / 6))
+
+
+@dataclass(frozen=True, slots=True)
+class Soaked:
+    """Everything that was found."""
+
+    order: Order
+    saturation: float
+    rate: float
+    load: Sample
+    lags: Mapping[str, Lag]
+    series: Sequence[Series]
+    trends: Sequence[Trend]
+    logs: Logs
+    failures: Sequence[str]
+    """The newest answers that were not a result."""
+
+    @property
+    def broken(self) -> list[str]:
+        """The bounds that did not hold."""
+        found = [
+            f"{trend.kind} of {trend.subject} rises by {trend.slope:.3g} an hour, over {trend.bound:.3g}"
+            for trend in self.trends
+            if trend.grows
+        ]
+        if self.load.failed:
+            found.append(f"{self.load.failed} tasks failed; one answer: {self.failures[-1] if self.failures else '?'}")
+        found += [f"{count} complaints in the log of {actor}" for actor, count in self.logs.complaints.items()]
+        return found
+
+
+async def soak(order: Order, folder: Path) -> Soaked:
+    """From an empty folder to a judgement. Raises `RuntimeError` when an actor ends, `TimeoutError` when one hangs."""
+    async with servers(folder, order.sync) as infos:
+        port = free_port()
+        variables = environment(env(infos.values()), port, order.sync) | {"AION_NATS__KEEP_S": str(order.keep_s)}
+        logs = Logs(folder / "logs")
+        wire = await connect(infos["nats"].url)
+        with Children(logs.folder, variables) as children:
+            start_actors(children)
+            pool = Pool(prepare(HOST, port, await create_key(variables), body()))
+            await ready(children, wire, pool, port)
+            await pool.open(HOST, port, CONNECTIONS)
+            found = await _load(order, pool, wire, Watch(wire, children, _pids(infos), logs), logs)
+            children.check()
+            pool.close()
+        wire.close()
+        logs.read_on()
+    return found
+
+
+async def _load(order: Order, pool: Pool, wire: Wire, watch: Watch, logs: Logs) -> Soaked:
+    await closed_loop(pool.send, tasks_open=32, seconds=WARM_UP_S)
+    saturated = await closed_loop(pool.send, tasks_open=TASKS_OPEN, seconds=SATURATION_S)
+    await catch_up(wire, PROJECTIONS)
+    rate = order.rate or saturated.rate / 2
+    load = await _watched(pool, rate, order.seconds, watch)
+    lags = await catch_up(wire, PROJECTIONS)
+    series = watch.series()
+    trends = [judge(one, bound_of(one.kind, one.subject, rate)) for one in series]
+    failures = [answer.decode(errors="replace") for answer in pool.failures]
+    return Soaked(order, saturated.rate, rate, load, lags, series, trends, logs, failures)
+
+
+async def _watched(pool: Pool, rate: float, seconds: float, watch: Watch) -> Sample:
+    """The load, a slice after the other; what ends the watch ends it after the slice in hand."""
+    watching = asyncio.create_task(watch.run())
+    slices: list[Sample] = []
+    while (left := seconds - sum(one.seconds for one in slices)) > 0.5 and not watching.done():
+        slices.append(await open_loop(pool.send, rate=rate, seconds=min(SLICE_S, left)))
+    watching.cancel()
+    with suppress(asyncio.CancelledError):
+        await watching
+    latencies = sorted(chain.from_iterable(one.latencies_ms for one in slices))
+    return Sample(tuple(latencies), sum(one.failed for one in slices), sum(one.seconds for one in slices))
+
+
+def _pids(infos: Mapping[str, ServerInfo]) -> dict[str, int]:
+    return {f"{name} server": info.pid for name, info in infos.items() if info.pid}
