@@ -250,7 +250,7 @@ async def test_two_that_write_without_a_claim_write_each_event_once(settings: Le
         done = await asyncio.gather(
             *(sink.write(batch(entries, None)) for sink in (one, other)), return_exceptions=True
         )
-    assert at == [None, None]
+    assert set(at) == {None}
     assert {type(outcome) for outcome in done} == {type(None), Conflict}
     (row,) = await fetch(settings, "SELECT count(*) AS n, sum(cost_nanousd) AS c FROM usage_billing")
     assert (row["n"], int(row["c"])) == (3, 30)

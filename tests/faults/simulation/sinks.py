@@ -90,6 +90,10 @@ class KafkaSink:
         self._store = store
         self._epoch = epoch
 
+    async def claim(self) -> bool:
+        """See `Sink.claim`."""
+        return True
+
     async def position(self) -> Position | None:
         """See `Sink.position`."""
         await self._store._steps.step("position")
@@ -150,6 +154,10 @@ class LedgerSink:
 
     def __init__(self, store: LedgerStore) -> None:
         self._store = store
+
+    async def claim(self) -> bool:
+        """Always, unlike PostgreSQL's lock: what is promised must hold without it."""
+        return True
 
     async def position(self) -> Position | None:
         """See `Sink.position`."""

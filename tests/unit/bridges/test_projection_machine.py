@@ -54,6 +54,9 @@ class StoreSink:
         self._store = store
         self._epoch = epoch
 
+    async def claim(self) -> bool:
+        return True
+
     async def position(self) -> Position | None:
         await self._store.step("position")
         return self._store.at
