@@ -12,6 +12,9 @@ SERVER_MIB = {
 }
 """Collectors of garbage swing by what they have not collected; PostgreSQL's sessions and workers come and go. Kafka
 maps the indexes of its topics, which grow with what it keeps for a week."""
+PASSING_FDS = Bound(noise=96.0)
+"""Of PostgreSQL's children: an autovacuum worker comes with some sixty for a moment, and the processes that read and
+write pages each open each table's files once."""
 OTHERS = {
     "fds": Bound(noise=2.0, share=0.02),
     "threads": Bound(noise=1.0, share=0.02),
@@ -24,6 +27,8 @@ def bound_of(kind: Kind, subject: str, rate: float) -> Bound:
     """The bound for one figure at `rate` tasks a second; what waits may rise by what half a second brings."""
     if kind == "rss":
         return SERVER_MIB.get(subject.removesuffix(CHILDREN), ACTOR_MIB)
+    if kind == "fds" and subject == "postgres server" + CHILDREN:
+        return PASSING_FDS
     if kind == "pending":
         return Bound(noise=0.5 * rate)
     if kind == "lag":

@@ -75,6 +75,9 @@ def test_a_collector_that_saws_is_no_leak_and_one_whose_troughs_rise_is() -> Non
 def test_descriptors_that_are_never_closed_are_found() -> None:
     assert judged("fds", "edge", lambda at: 300 + at // 20).grows
     assert not judged("fds", "edge", lambda at: 300 + at // 5 % 3).grows
+    workers = "postgres server" + CHILDREN
+    assert judged("fds", workers, lambda at: 200 + at // 2).grows
+    assert not judged("fds", workers, lambda at: 200 + 60 * (at // 15 % 4 == 0)).grows
 
 
 def test_a_stream_that_is_not_trimmed_is_found() -> None:
