@@ -21,7 +21,7 @@ from benchmarks.system.start import HOST, PROJECTIONS, create_key, environment, 
 from benchmarks.workload import Sync, body
 from deploy.local import ServerInfo, env
 
-CONNECTIONS = 256
+CONNECTIONS = 32
 TASKS_OPEN = 192
 WARM_UP_S = 10.0
 SATURATION_S = 20.0
@@ -86,9 +86,8 @@ async def soak(order: Order, folder: Path) -> Soaked:
         wire = await connect(infos["nats"].url)
         with Children(logs.folder, variables) as children:
             start_actors(children)
-            pool = Pool(prepare(HOST, port, await create_key(variables), body()))
+            pool = Pool(HOST, port, prepare(HOST, port, await create_key(variables), body()))
             await ready(children, wire, pool, port)
-            await pool.open(HOST, port, CONNECTIONS)
             found = await _load(order, pool, wire, Watch(wire, children, _pids(infos), logs), logs)
             children.check()
             pool.close()
@@ -98,8 +97,11 @@ async def soak(order: Order, folder: Path) -> Soaked:
 
 
 async def _load(order: Order, pool: Pool, wire: Wire, watch: Watch, logs: Logs) -> Soaked:
-    await closed_loop(pool.send, tasks_open=32, seconds=WARM_UP_S)
+    await pool.fill(CONNECTIONS)
+    await closed_loop(pool.send, tasks_open=CONNECTIONS, seconds=WARM_UP_S)
+    await pool.fill(TASKS_OPEN)
     saturated = await closed_loop(pool.send, tasks_open=TASKS_OPEN, seconds=SATURATION_S)
+    pool.check(TASKS_OPEN)
     await catch_up(wire, PROJECTIONS)
     rate = order.rate or saturated.rate / 2
     load = await _watched(pool, rate, order.seconds, watch)
@@ -114,11 +116,14 @@ async def _watched(pool: Pool, rate: float, seconds: float, watch: Watch) -> Sam
     """The load, a slice after the other; what ends the watch ends it after the slice in hand."""
     watching = asyncio.create_task(watch.run())
     slices: list[Sample] = []
-    while (left := seconds - sum(one.seconds for one in slices)) > 0.5 and not watching.done():
-        slices.append(await open_loop(pool.send, rate=rate, seconds=min(SLICE_S, left)))
-    watching.cancel()
-    with suppress(asyncio.CancelledError):
-        await watching
+    try:
+        while (left := seconds - sum(one.seconds for one in slices)) > 0.5 and not watching.done():
+            await pool.fill(CONNECTIONS)
+            slices.append(await open_loop(pool.send, rate=rate, seconds=min(SLICE_S, left)))
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
     latencies = sorted(chain.from_iterable(one.latencies_ms for one in slices))
     return Sample(tuple(latencies), sum(one.failed for one in slices), sum(one.seconds for one in slices))
 

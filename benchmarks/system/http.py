@@ -69,9 +69,14 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Open connections; its `send` is the `Send` of the load loops. What finds none free waits in line."""
+    """Open connections; its `send` is the `Send` of the load loops. What finds none free waits in line.
 
-    def __init__(self, request: bytes) -> None:
+    An edge closes a connection that shows no request in time: `fill` before each loop, and `check` after it.
+    """
+
+    def __init__(self, host: str, port: int, request: bytes) -> None:
+        self._host = host
+        self._port = port
         self._request = request
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
@@ -79,14 +84,19 @@ class Pool:
         self.failures: deque[bytes] = deque(maxlen=4)
         """The newest answers that were not a result."""
 
-    async def open(self, host: str, port: int, count: int) -> None:
-        """Open `count` connections before anything is measured."""
+    async def fill(self, count: int) -> None:
+        """Open as many connections as are missing to `count`, before anything is measured."""
         loop = asyncio.get_running_loop()
-        for _ in range(count):
+        while len(self._all) < count:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                _, connection = await loop.create_connection(lambda: Connection(self), host, port)
+                _, connection = await loop.create_connection(lambda: Connection(self), self._host, self._port)
             self._all.add(connection)
             self._idle.append(connection)
+
+    def check(self, count: int) -> None:
+        """Raise `RuntimeError` when fewer than `count` are left: then fewer tasks were open than was meant."""
+        if len(self._all) < count:
+            raise RuntimeError(f"the edge closed connections: {len(self._all)} of {count} are left")
 
     def send(self, done: Done) -> None:
         """Post one task."""

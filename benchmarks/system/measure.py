@@ -15,7 +15,7 @@ from benchmarks.system.start import HOST, PROJECTIONS, create_key, environment, 
 from benchmarks.workload import CLIENT, Plan, Sync, body
 from deploy.local import env
 
-SPARE_CONNECTIONS = 64
+WARM_UP_OPEN = 32
 
 
 async def measure(folder: Path, plan: Plan, sync: Sync) -> Round:
@@ -26,9 +26,8 @@ async def measure(folder: Path, plan: Plan, sync: Sync) -> Round:
         wire = await connect(infos["nats"].url)
         with Children(folder / "logs", variables) as children:
             start_actors(children)
-            pool = Pool(prepare(HOST, port, await create_key(variables), body()))
+            pool = Pool(HOST, port, prepare(HOST, port, await create_key(variables), body()))
             await ready(children, wire, pool, port)
-            await pool.open(HOST, port, plan.tasks_open + SPARE_CONNECTIONS)
             pids = {f"{name} server": info.pid or 0 for name, info in infos.items()} | children.pids
             result = await _loops(pool, wire, plan, folder, pids)
             children.check()
@@ -40,11 +39,15 @@ async def measure(folder: Path, plan: Plan, sync: Sync) -> Round:
 
 
 async def _loops(pool: Pool, wire: Wire, plan: Plan, folder: Path, pids: dict[str, int]) -> Round:
-    await closed_loop(pool.send, tasks_open=32, seconds=plan.warm_up_s)
+    await pool.fill(WARM_UP_OPEN)
+    await closed_loop(pool.send, tasks_open=WARM_UP_OPEN, seconds=plan.warm_up_s)
     await catch_up(wire, PROJECTIONS)
+    await pool.fill(plan.tasks_open)
     fixed = await open_loop(pool.send, rate=plan.rate, seconds=plan.open_loop_s)
+    await pool.fill(plan.tasks_open)
     before = usage(pids, folder)
     saturated = await closed_loop(pool.send, tasks_open=plan.tasks_open, seconds=plan.closed_loop_s)
+    pool.check(plan.tasks_open)
     lags = await catch_up(wire, PROJECTIONS)
     result = round_of(fixed, saturated, before, usage(pids, folder))
     return replace(

@@ -60,7 +60,7 @@ async def ready(children: Children, wire: Wire, pool: Pool, port: int) -> None:
         while not await _listening(port):
             children.check()
             await asyncio.sleep(0.1)
-        await pool.open(HOST, port, 1)
+        await pool.fill(1)
         while not await _answers(pool):
             children.check()
             await asyncio.sleep(0.2)
