@@ -28,7 +28,7 @@ def decode_call(data: bytes) -> tuple[Call, bytes]:
     try:
         envelope = decode(data, _Envelope)
     except Unreadable as error:
-        raise InvalidRequest('a question is {"deadline_ms": ..., "body": {...}}') from error
+        raise InvalidRequest(f'a question is {{"deadline_ms": ..., "body": {{...}}}}: {error}') from error
     return Call(envelope.deadline_ms, envelope.traceparent), bytes(envelope.body)
 
 

@@ -169,9 +169,10 @@ class Sweeper(Actor):
         log, keep_s = self.context.bus.log, self.context.keep_s
         positions = self._known()  # before the log's end, so that none of this log's is past it
         try:
-            end = (await log.info()).last
-            wanted = window_s(keep_s, self.settings.required, positions, end, self.context.now_ms())
-            await log.set_window(wanted)
+            info = await log.info()
+            wanted = window_s(keep_s, self.settings.required, positions, info.last, self.context.now_ms())
+            if wanted != info.max_age_s:
+                await log.set_window(wanted)
         except AionError as error:
             self.context.log.warning("window_not_set", error=error.code)
             return
