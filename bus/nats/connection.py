@@ -13,10 +13,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
+from bus.deadlines import Deadlines
 from bus.nats.client import Client, Headers, OnMessage, Subscription
 from bus.nats.message import Message
 from bus.settings import BusSettings
-from bus.waiting import timeout
 from schemas.errors import (
     AionError,
     BusDisconnected,
@@ -42,6 +42,8 @@ class Connection:
         self.reconnects = 0
         self._reconnected: list[Callable[[], None]] = []
         self._asked: dict[str, Replied] = {}
+        self._loop = asyncio.get_running_loop()
+        self._deadlines: Deadlines[asyncio.Future[Message | None]] = Deadlines(_expire)
         self._inbox = f"_INBOX.{os.urandom(12).hex()}"
         self._next_reply = 0
         self._client: Client
@@ -108,7 +110,16 @@ class Connection:
         """As `post`, and waits while the socket is congested."""
         self.post(subject, payload, reply=reply, headers=headers)
         if self._client.congested:
-            await self._client.writable(WRITABLE_S)
+            await self.writable()
+
+    @property
+    def congested(self) -> bool:
+        """Whether more is written than the socket takes."""
+        return self._client.congested
+
+    async def writable(self) -> None:
+        """Returns when the socket takes more; raises `BusDisconnected` when it does not in time."""
+        await self._client.writable(WRITABLE_S)
 
     def ask(self, subject: str, payload: bytes, replied: Replied, *, headers: Headers | None = None) -> str:
         """Post a request and call `replied` at most once; returns what `forget` takes."""
@@ -131,14 +142,15 @@ class Connection:
         self, subject: str, payload: bytes, *, timeout_s: float, headers: Headers | None = None
     ) -> Message:
         """The one reply. Raises `NoResponders`, `BusDisconnected`, or `Unavailable` (outcome unknown)."""
-        future: asyncio.Future[Message | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Message | None] = self._loop.create_future()
         reply = self.ask(subject, payload, partial(_give, future), headers=headers)
+        self._deadlines.add(future, timeout_s)
         try:
-            async with timeout(timeout_s):
-                answer = await future
+            answer = await future
         except TimeoutError as error:
             raise Unavailable(f"no answer on {subject} within {timeout_s:g} s", retry_after_s=1.0) from error
         finally:
+            self._deadlines.drop(future)
             self.forget(reply)
         return answered(answer, subject)
 
@@ -179,6 +191,11 @@ class Connection:
 def _give(future: "asyncio.Future[Message | None]", message: Message | None) -> None:
     if not future.done():
         future.set_result(message)
+
+
+def _expire(future: "asyncio.Future[Message | None]") -> None:
+    if not future.done():
+        future.set_exception(TimeoutError())
 
 
 def answered(reply: Message | None, subject: str) -> Message:
