@@ -2,20 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from bus.codec import decode_body, decode_call
+from bus.deadlines import Deadlines, Limit
 from bus.nats.connection import Connection
 from bus.nats.message import Message
 from bus.port import Answer
 from bus.subjects import question as question_subject
-from bus.waiting import timeout
-from schemas.errors import AionError, DeadlineExceeded, TooManyRequests
+from schemas.errors import AionError, BusDisconnected, DeadlineExceeded, TooManyRequests
 from schemas.message import encode
+
+Spawn = Callable[[Coroutine[Any, Any, None]], None]
+"""Runs a worker to its end; the owner of the endpoint waits for it."""
 
 
 @dataclass(slots=True)
@@ -27,45 +32,87 @@ class _Figures:
 
 
 class Endpoint:
-    """One question: a bounded mailbox in front of a bounded number of handlers."""
+    """A bounded mailbox, and workers that go through it: at most one for each handler that may run at once.
 
-    def __init__(self, connection: Connection, answer: Answer[Any, Any]) -> None:
+    A task for each question costs more than a short handler, so one worker answers what came together for as long as
+    its handlers do not wait; what it leaves behind when one does is given to as many workers as there may be.
+    """
+
+    def __init__(self, connection: Connection, answer: Answer[Any, Any], spawn: Spawn) -> None:
         self.subject = question_subject(answer.question.actor, answer.question.verb)
         self._connection = connection
         self._answer = answer
-        self._slots = asyncio.Semaphore(answer.concurrency)
+        self._spawn = spawn
+        self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(Limit.expire)
+        self._mailbox: deque[Message] = deque()
         self._inside = 0
+        self._working = 0
+        self._looked_after = False
         self._figures = _Figures()
 
-    async def receive(self, message: Message) -> None:
-        """Answer one question, or refuse it at once when the mailbox is full."""
+    def take(self, message: Message) -> None:
+        """Have one question answered, or refuse it at once when the mailbox is full."""
         if not message.reply:
             return
         self._figures.requests += 1
         if self._inside >= self._answer.concurrency + self._answer.mailbox:
             full = TooManyRequests(f"{self.subject}: {self._answer.mailbox} questions wait already", retry_after_s=1.0)
-            await self._refuse(message, full)
+            self._refuse(message, full)
             return
         self._inside += 1
+        self._mailbox.append(message)
+        if not self._looked_after:
+            self._start(1)
+
+    def clear(self) -> None:
+        """Forget what waits: nobody will answer it any more."""
+        self._mailbox.clear()
+
+    def _start(self, workers: int) -> None:
+        """Start up to `workers`; once they have ended or wait, see whether they left something in the mailbox."""
+        workers = min(workers, self._answer.concurrency - self._working)
+        if workers < 1:
+            return  # all that may work do, and go on with the mailbox themselves
+        self._working += workers
+        for _ in range(workers):
+            self._spawn(self._work())
+        self._looked_after = True
+        self._loop.call_soon(self._look_again)
+
+    def _look_again(self) -> None:
+        self._looked_after = False
+        if self._mailbox:
+            self._start(len(self._mailbox))
+
+    async def _work(self) -> None:
         try:
-            async with self._slots:
-                await self._handle(message)
+            while self._mailbox:
+                await self._handle(self._mailbox.popleft())
+                if self._connection.congested:
+                    await self._until_writable()
         finally:
-            self._inside -= 1
+            self._working -= 1
+
+    async def _until_writable(self) -> None:
+        """Take no further question while the socket takes no answers; a lost one is found out by the next answer."""
+        with suppress(BusDisconnected):
+            await self._connection.writable()
 
     async def _handle(self, message: Message) -> None:
         started = time.perf_counter_ns()
         try:
-            reply = await self._reply(message.data)
+            self._connection.post(message.reply, await self._reply(message.data))
         except AionError as error:
-            await self._refuse(message, error)
-        except Exception:
+            self._refuse(message, error)
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _cancelled():
+                raise
             # The asker must hear of any failure; what failed is logged here and nowhere else.
             structlog.get_logger("bus").exception("answer_failed", subject=self.subject)
-            await self._refuse(message, AionError("the answering actor failed; its log says why"))
-        else:
-            await self._send(message.reply, reply, None)
+            self._refuse(message, AionError("the answering actor failed; its log says why"))
         finally:
+            self._inside -= 1
             self._figures.processing_ns += time.perf_counter_ns() - started
 
     async def _reply(self, data: bytes) -> bytes:
@@ -75,13 +122,13 @@ class Endpoint:
             raise DeadlineExceeded(f"{self.subject}: the deadline passed before work began")
         request = decode_body(body, self._answer.question.request)
         try:
-            async with timeout(remaining_s):
+            with Limit(self._deadlines, remaining_s):
                 reply = await self._answer.handler(request, call)
         except TimeoutError as error:
             raise DeadlineExceeded(f"{self.subject}: the deadline passed while working") from error
         return encode(reply)
 
-    async def _refuse(self, message: Message, error: AionError) -> None:
+    def _refuse(self, message: Message, error: AionError) -> None:
         self._figures.errors += 1
         self._figures.last_error = error.code
         headers = {
@@ -91,13 +138,10 @@ class Endpoint:
         }
         if error.retry_after_s is not None:
             headers["Aion-Retry-After"] = f"{error.retry_after_s:g}"
-        await self._send(message.reply, b"", headers)
-
-    async def _send(self, reply: str, data: bytes, headers: Mapping[str, str] | None) -> None:
         try:
-            await self._connection.publish(reply, data, headers=headers)
-        except AionError as error:
-            structlog.get_logger("bus").warning("reply_dropped", subject=self.subject, error=error.code)
+            self._connection.post(message.reply, b"", headers=headers)
+        except AionError as gone:
+            structlog.get_logger("bus").warning("reply_dropped", subject=self.subject, error=gone.code)
 
     def info(self, group: str) -> dict[str, object]:
         """The endpoint as `$SRV.INFO` shows it."""
@@ -117,3 +161,9 @@ class Endpoint:
             "average_processing_time": figures.processing_ns // max(1, figures.requests),
             "data": {"in_flight": self._inside, **data},
         }
+
+
+def _cancelled() -> bool:
+    """Whether this task shall end, and not merely something that its handler waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

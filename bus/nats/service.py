@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,7 +22,7 @@ class Served:
     def __init__(self, connection: Connection, service: Service, answers: Sequence[Answer[Any, Any]]) -> None:
         self._connection = connection
         self._service = service
-        self._endpoints = [Endpoint(connection, answer) for answer in answers]
+        self._endpoints = [Endpoint(connection, answer, self._spawn) for answer in answers]
         self._discovered: list[Subscription] = []
         self._asked: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -35,29 +35,31 @@ class Served:
             for subject in (f"$SRV.{verb}", f"$SRV.{verb}.{name}", f"$SRV.{verb}.{name}.{instance}"):
                 self._discovered.append(await self._connection.subscribe(subject, self._discovery(body)))
         for endpoint in self._endpoints:
-            self._asked.append(await self._connection.subscribe(endpoint.subject, self._take(endpoint), queue=name))
+            self._asked.append(await self._connection.subscribe(endpoint.subject, endpoint.take, queue=name))
         await self._connection.flush(5.0)
 
     async def close(self) -> None:
         """Stop taking, answer what is in the mailboxes, then disappear."""
         await asyncio.gather(*(self._connection.drain(subscription) for subscription in self._asked))
-        if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=_CLOSE_S)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        await self._finish()
         for subscription in self._discovered:
             await self._connection.unsubscribe(subscription)
 
-    def _spawn(self, task: asyncio.Task[None]) -> None:
+    async def _finish(self) -> None:
+        """Wait for the workers, who may start others, and cancel them when it takes too long."""
+        until_s = asyncio.get_running_loop().time() + _CLOSE_S
+        while self._tasks and (left_s := until_s - asyncio.get_running_loop().time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left_s)
+        for endpoint in self._endpoints:
+            endpoint.clear()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _take(self, endpoint: Endpoint) -> Any:
-        def take(message: Message) -> None:
-            self._spawn(asyncio.get_running_loop().create_task(endpoint.receive(message)))
-
-        return take
 
     def _discovery(self, body: Any) -> Any:
         async def reply(message: Message) -> None:
@@ -68,7 +70,7 @@ class Served:
 
         def take(message: Message) -> None:
             if message.reply:
-                self._spawn(asyncio.get_running_loop().create_task(reply(message)))
+                self._spawn(reply(message))
 
         return take
 
