@@ -62,13 +62,13 @@ class Parser:
 
     def _message(self, data: bytes, at: int, end: int, size: int) -> int:
         """`MSG subject sid [reply] size` or `HMSG subject sid [reply] head size`; -1 while bytes are missing."""
-        words = data[at:end].split()
         try:
+            words = data[at:end].decode().split(" ")
             total = int(words[-1])
-            headed = words[0] == b"HMSG"
+            headed = words[0] == "HMSG"
             head = int(words[-2]) if headed else 0
             sid = int(words[2])
-            reply = words[3].decode() if len(words) == (6 if headed else 5) else ""
+            reply = words[3] if len(words) == (6 if headed else 5) else ""
         except (ValueError, IndexError) as error:
             raise ProtocolError(f"not a message line: {data[at : min(end, at + 80)]!r}") from error
         begin = end + 2
@@ -77,6 +77,6 @@ class Parser:
             self._wanted = after - at
             return -1
         body = begin + head
-        message = Message(words[1].decode(), reply, data[body : after - 2], data[begin:body])
+        message = Message(words[1], reply, data[body : after - 2], data[begin:body])
         self._on_message(sid, message)
         return after
