@@ -12,11 +12,13 @@ from bus.nats.wire.parser import OnMessage, Parser, ProtocolError
 
 MAX_UNSENT_BYTES = 64 << 20
 LAZY_S = 0.02
+_GATHER = 32
+"""Operations that wait for the end of a turn at most: past them the server begins while this process goes on."""
 _HIGH_WATER_BYTES = 1 << 20
 
 
 class Link(asyncio.Protocol):
-    """Everything written in one turn of the loop leaves in one send. Once lost it stays lost."""
+    """What is written in one turn of the loop leaves in one send, or in handfuls. Once lost it stays lost."""
 
     def __init__(self, on_message: OnMessage) -> None:
         loop = asyncio.get_running_loop()
@@ -55,6 +57,8 @@ class Link(asyncio.Protocol):
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._send)
+        elif len(self._out) >= _GATHER:
+            self._flush()
 
     def write_lazily(self, data: bytes) -> None:
         """Send `data` with the next write, or alone after `LAZY_S`: for what nobody waits for."""
@@ -67,6 +71,9 @@ class Link(asyncio.Protocol):
         if self._later is not None:
             self._later.cancel()
             self._later = None
+        self._flush()
+
+    def _flush(self) -> None:
         data = b"".join(self._out)
         self._out.clear()
         if self._transport is None or self.lost.done() or not data:
