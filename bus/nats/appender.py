@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 
+from bus.deadlines import Deadlines
 from bus.nats.client import Headers
 from bus.nats.connection import Connection, answered
 from bus.nats.message import Message as Delivered
@@ -23,8 +24,8 @@ _WRONG_SEQUENCE = frozenset({10071, 10164})
 _FULL = frozenset({10047, 10077, 10023, 10122})
 _MAX_BATCH_BYTES = 8 << 20
 """Of payloads: a batch leaves in one write, and a link that cannot send 64 MiB is given up."""
-_WIDEST = {"Nats-Batch-Id": "0" * 32, "Nats-Batch-Sequence": "1000", "Nats-Batch-Commit": "1"}
-"""What a batch adds to a member's headers, at most."""
+_BATCH_BYTES = 128
+"""What a batch adds to a member's headers, at most: `Nats-Batch-Id`, `Nats-Batch-Sequence`, `Nats-Batch-Commit`."""
 
 
 @dataclass(eq=False, slots=True)
@@ -45,6 +46,7 @@ class Appender:
         self._connection = connection
         self._settings = settings
         self._loop = asyncio.get_running_loop()
+        self._deadlines = Deadlines(_expire)
         self._waiting: deque[_Append] = deque()
         self._singles: set[_Append] = set()
         self._batch: asyncio.Task[None] | None = None
@@ -59,14 +61,14 @@ class Appender:
         if len(self._waiting) >= self._settings.max_waiting_appends:
             raise TooManyRequests(f"{len(self._waiting)} appends wait already", retry_after_s=1.0)
         headers = _guarding(guard, after)
-        self._connection.check(subject, data, {**headers, **_WIDEST})
+        self._connection.check(subject, data, headers, spare_bytes=_BATCH_BYTES)
         item = _Append(subject, data, headers, guard, timeout_s, self._loop.create_future())
         self._take(item)
-        timer = self._loop.call_later(timeout_s, _expire, item)
+        self._deadlines.add(item, timeout_s)
         try:
             return await item.done
         finally:
-            timer.cancel()
+            self._deadlines.drop(item)
             self._forget(item)
 
     async def close(self) -> None:

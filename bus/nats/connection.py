@@ -85,11 +85,11 @@ class Connection:
         """See `Listener`."""
         self._closed.set()
 
-    def check(self, subject: str, payload: bytes, headers: Headers | None) -> None:
-        """Raise `BusDisconnected` or `PayloadTooLarge` for a message that must not be sent."""
+    def check(self, subject: str, payload: bytes, headers: Headers | None, spare_bytes: int = 0) -> None:
+        """Raise `BusDisconnected` or `PayloadTooLarge` for a message that must not be sent, `spare_bytes` added."""
         if not self._client.connected:
             raise BusDisconnected("the bus is unreachable; it is being reconnected", retry_after_s=1.0)
-        size = len(subject) + len(payload) + _HEADER_LINE
+        size = len(subject) + len(payload) + _HEADER_LINE + spare_bytes
         if headers:
             for key, value in headers.items():
                 size += len(key) + len(value) + 4
