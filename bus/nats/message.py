@@ -41,7 +41,7 @@ class Message:
 
 def encode_headers(headers: Mapping[str, str]) -> bytes:
     """The header block, its version line and closing empty line included."""
-    lines = "".join(f"{key}: {value}\r\n" for key, value in headers.items())
+    lines = "".join([f"{key}: {value}\r\n" for key, value in headers.items()])
     return f"{_VERSION}\r\n{lines}\r\n".encode()
 
 

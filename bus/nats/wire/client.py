@@ -217,10 +217,10 @@ class WireClient:
 
 def _pub(subject: str, payload: bytes, reply: str, headers: Headers | None) -> bytes:
     if not headers:
-        return b"PUB %b %b %d\r\n%b\r\n" % (subject.encode(), reply.encode(), len(payload), payload)
+        return b"".join((f"PUB {subject} {reply} {len(payload)}\r\n".encode(), payload, b"\r\n"))
     head = encode_headers(headers)
-    sizes = (len(head), len(head) + len(payload))
-    return b"HPUB %b %b %d %d\r\n%b%b\r\n" % (subject.encode(), reply.encode(), *sizes, head, payload)
+    line = f"HPUB {subject} {reply} {len(head)} {len(head) + len(payload)}\r\n"
+    return b"".join((line.encode(), head, payload, b"\r\n"))
 
 
 def _sub(subscription: Subscription) -> bytes:
