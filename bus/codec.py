@@ -12,6 +12,12 @@ from schemas.message import Message, Raw, Unreadable, decode, encode
 M = TypeVar("M", bound=Message)
 
 
+class _Asked(Message):
+    deadline_ms: int
+    traceparent: str | None = None
+    body: Message
+
+
 class _Envelope(Message):
     deadline_ms: int
     traceparent: str | None = None
@@ -20,19 +26,19 @@ class _Envelope(Message):
 
 def encode_call(request: Message, call: Call) -> bytes:
     """`{"deadline_ms", "traceparent", "body"}` as JSON."""
-    return encode(_Envelope(deadline_ms=call.deadline_ms, traceparent=call.traceparent, body=Raw(encode(request))))
+    return encode(_Asked(deadline_ms=call.deadline_ms, traceparent=call.traceparent, body=request))
 
 
-def decode_call(data: bytes) -> tuple[Call, bytes]:
+def decode_call(data: bytes) -> tuple[Call, Raw]:
     """The call and its body, still JSON. Raises `InvalidRequest` for anything else than an envelope."""
     try:
         envelope = decode(data, _Envelope)
     except Unreadable as error:
         raise InvalidRequest(f'a question is {{"deadline_ms": ..., "body": {{...}}}}: {error}') from error
-    return Call(envelope.deadline_ms, envelope.traceparent), bytes(envelope.body)
+    return Call(envelope.deadline_ms, envelope.traceparent), envelope.body
 
 
-def decode_body(body: bytes, model: type[M]) -> M:
+def decode_body(body: bytes | Raw, model: type[M]) -> M:
     """The validated message. Raises `InvalidRequest` naming the first field that is wrong."""
     try:
         return decode(body, model)

@@ -187,8 +187,7 @@ class Question(Generic[Req, Rep]):
     reply: type[Rep]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What travels beside a request: an absolute deadline and the trace."""
 
     deadline_ms: int

@@ -46,13 +46,13 @@ def encode(message: object, *, sort_keys: bool = False) -> bytes:
     return (_sorting if sort_keys else _encoder).encode(message)
 
 
-def decode(data: bytes | str, kind: type[T]) -> T:
+def decode(data: bytes | str | Raw, kind: type[T]) -> T:
     """The `kind` in `data`, of which `Any` is one. Raises `Unreadable`."""
     found: T = read(_decoder(cast("Hashable", kind)), data)
     return found
 
 
-def read(decoder: "Decoder[T]", data: bytes | str) -> T:
+def read(decoder: "Decoder[T]", data: bytes | str | Raw) -> T:
     """What a decoder of one's own finds in `data`. Raises `Unreadable`."""
     try:
         return decoder.decode(data)

@@ -30,10 +30,11 @@ class NatsRpc:
         call: Call | None = None,
     ) -> Rep:
         """See `bus.port.Rpc.ask`."""
-        deadline_ms = int((time.time() + timeout_s) * 1000)
+        now_s = time.time()
+        deadline_ms = int((now_s + timeout_s) * 1000)
         if call is not None:
             deadline_ms = min(deadline_ms, call.deadline_ms)
-        remaining_s = deadline_ms / 1000 - time.time()
+        remaining_s = deadline_ms / 1000 - now_s
         subject = question_subject(question.actor, question.verb)
         if remaining_s <= 0:
             raise DeadlineExceeded(f"no time is left to ask {subject}")
