@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvloop
-import wasmtime
 
 from benchmarks import report
 from executors.wasm import InstalledPackage, Sandbox
@@ -58,12 +57,13 @@ def floor_guest(package: InstalledPackage) -> Callable[[bytes], bytes]:
     guest = ReactorGuest(engine, str(package.artifact))
 
     def call(payload: bytes) -> bytes:
-        store = wasmtime.Store(engine)
-        store.set_epoch_deadline(1)
+        instance = guest.open(LIMITS)
+        instance.set_epoch_deadline(1)
         try:
-            return guest.call(store, LIMITS, payload)
+            instance.start()
+            return instance.call(payload)
         finally:
-            store.close()
+            instance.close()
 
     return call
 

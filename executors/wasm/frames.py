@@ -13,6 +13,7 @@ import struct
 from enum import IntEnum
 from typing import NamedTuple
 
+CHUNK_BYTES = 1 << 16
 MAX_FRAME_BYTES = 32 * 1024 * 1024
 LENGTH = struct.Struct("!I")
 _KIND = struct.Struct("!BB32s")
@@ -123,12 +124,34 @@ def decode_reply(body: bytes) -> Reply:
         raise FrameError(f"malformed reply of {len(body)} bytes") from error
 
 
-def frame_length(prefix: bytes) -> int:
-    """The body length announced by a 4-byte prefix; a length over `MAX_FRAME_BYTES` is a `FrameError`."""
-    (length,) = LENGTH.unpack(prefix)
-    if length > MAX_FRAME_BYTES:
-        raise FrameError(f"frame of {length} bytes is over the {MAX_FRAME_BYTES} allowed")
-    return int(length)
+class Frames:
+    """Cuts what a socket brings into bodies, oldest first. True while it holds anything."""
+
+    def __init__(self) -> None:
+        self._received = bytearray()
+
+    def __len__(self) -> int:
+        """Bytes fed and not cut yet."""
+        return len(self._received)
+
+    def feed(self, chunk: bytes) -> None:
+        """Add what was received."""
+        self._received += chunk
+
+    def next(self) -> bytes | None:
+        """The next whole body, None until more is fed; `FrameError` for a length over `MAX_FRAME_BYTES`."""
+        received = self._received
+        if len(received) < LENGTH.size:
+            return None
+        (length,) = LENGTH.unpack_from(received)
+        if length > MAX_FRAME_BYTES:
+            raise FrameError(f"frame of {length} bytes is over the {MAX_FRAME_BYTES} allowed")
+        end = LENGTH.size + length
+        if len(received) < end:
+            return None
+        body = bytes(received[LENGTH.size : end])
+        del received[:end]
+        return body
 
 
 def _framed(body: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What a loaded module can do, and the stdio ABI: a fresh Store and instance for every call, dropped right after."""
+"""What a loaded module can do, and the stdio ABI."""
 
 import ctypes
 import errno
@@ -9,6 +9,9 @@ from wasmtime import _ffi as ffi
 
 from executors.wasm.frames import Limits
 
+MAX_INSTANCES = 64
+"""Instances in one store, and tables: a component brings several."""
+
 
 class GuestFailed(Exception):
     """The guest answered with an error message of its own, or broke its contract."""
@@ -18,34 +21,96 @@ class OutputOverflow(Exception):
     """The guest produced more than its output limit."""
 
 
+class Instance(Protocol):
+    """A module in a store of its own: started, called once, closed. Nothing that the guest did outlives it.
+
+    Each step raises `GuestFailed`, `OutputOverflow`, `MemoryError` or what wasmtime raises.
+    """
+
+    def set_epoch_deadline(self, ticks_after_current: int, /) -> None:
+        """Interrupt what runs in it that many ticks from now on."""
+        ...
+
+    def start(self) -> None:
+        """Make it ready to be called; a module's own start code runs here."""
+        ...
+
+    def call(self, payload: bytes) -> bytes:
+        """The guest's output."""
+        ...
+
+    def fuel_left(self) -> int:
+        """Of the limit's fuel; an error where fuel is not limited."""
+        ...
+
+    def memory_grown(self) -> int:
+        """Bytes of linear memory, 0 when it did not grow or the ABI does not show it."""
+        ...
+
+    def close(self) -> None:
+        """Give everything back. Safe more than once."""
+        ...
+
+
 class Guest(Protocol):
     """A module of one ABI, loaded and linked."""
 
-    def call(self, store: wasmtime.Store, limits: Limits, payload: bytes) -> bytes:
-        """The guest's output; raises `GuestFailed`, `OutputOverflow` or what wasmtime raises."""
+    def open(self, limits: Limits) -> Instance:
+        """An instance that is not started yet, held to `limits` in all but time; the caller closes it."""
         ...
 
-    def memory_grown(self, store: wasmtime.Store) -> int:
-        """Bytes of linear memory after the last call, 0 when it did not grow or the ABI does not show it."""
-        ...
+
+class StoreInstance:
+    """What instances behind the binding's own objects have in common."""
+
+    def __init__(self, engine: wasmtime.Engine, limits: Limits) -> None:
+        self.store = wasmtime.Store(engine)
+        self.limits = limits
+        self.store.set_limits(limits.memory_bytes, -1, MAX_INSTANCES, MAX_INSTANCES, 1)
+        if limits.fuel:
+            self.store.set_fuel(limits.fuel)
+
+    def set_epoch_deadline(self, ticks_after_current: int) -> None:
+        """See `Instance`."""
+        self.store.set_epoch_deadline(ticks_after_current)
+
+    def fuel_left(self) -> int:
+        """See `Instance`."""
+        return self.store.get_fuel()
+
+    def close(self) -> None:
+        """See `Instance`."""
+        self.store.close()
 
 
 class StdioGuest:
     """A WASI preview 1 command: JSON on stdin, JSON on stdout; no arguments, environment, files or network."""
 
     def __init__(self, engine: wasmtime.Engine, path: str) -> None:
-        self._module = wasmtime.Module.deserialize_file(engine, path)
-        self._pre = prelink(engine, self._module)
+        self._engine = engine
+        self._pre = prelink(engine, wasmtime.Module.deserialize_file(engine, path))
+
+    def open(self, limits: Limits) -> Instance:
+        """See `Guest`."""
+        return _Command(self._engine, limits, self._pre)
+
+
+class _Command(StoreInstance):
+    def __init__(self, engine: wasmtime.Engine, limits: Limits, pre: wasmtime.InstancePre) -> None:
+        super().__init__(engine, limits)
+        self._pre = pre
         self._instance: wasmtime.Instance | None = None
 
-    def call(self, store: wasmtime.Store, limits: Limits, payload: bytes) -> bytes:
+    def start(self) -> None:
+        """Nothing yet: code that runs before stdin is set would find no WASI to call."""
+
+    def call(self, payload: bytes) -> bytes:
         """Run `_start`; an exit code other than 0 is a failure."""
-        output = _Capture(limits.output_bytes)
+        output, store = _Capture(self.limits.output_bytes), self.store
         wasi = wasmtime.WasiConfig()
         _set_stdin(wasi, payload)
         wasi.stdout_custom = output.write
         store.set_wasi(wasi)
-        self._instance = None
         try:
             self._instance = self._pre.instantiate(store)
             _function(self._instance, store, "_start")(store)
@@ -59,9 +124,9 @@ class StdioGuest:
             raise OutputOverflow
         return bytes(output.data)
 
-    def memory_grown(self, store: wasmtime.Store) -> int:
-        """See `Guest`."""
-        return _grown_memory(self._instance, store)
+    def memory_grown(self) -> int:
+        """See `Instance`."""
+        return _grown_memory(self._instance, self.store)
 
 
 def prelink(engine: wasmtime.Engine, module: wasmtime.Module) -> wasmtime.InstancePre:

@@ -6,34 +6,51 @@ import wasmtime
 from wasmtime import component
 
 from executors.wasm.frames import Limits
-from executors.wasm.guest import GuestFailed, OutputOverflow
+from executors.wasm.guest import GuestFailed, Instance, OutputOverflow, StoreInstance
 
 
 class ComponentGuest:
     """A component with one export; WASI 0.2 is linked with nothing in it: no files, environment or network."""
 
     def __init__(self, engine: wasmtime.Engine, path: str) -> None:
+        self._engine = engine
         self._component = component.Component.deserialize_file(engine, path)
         self._linker = component.Linker(engine)
         self._linker.add_wasip2()
 
-    def call(self, store: wasmtime.Store, limits: Limits, payload: bytes) -> bytes:
-        """Call `handle` once; its `err` becomes `GuestFailed`."""
-        store.set_wasi(wasmtime.WasiConfig())
-        instance = self._linker.instantiate(store, self._component)
-        handle = instance.get_func(store, "handle")
-        if handle is None:
+    def open(self, limits: Limits) -> Instance:
+        """See `Guest`."""
+        return _ComponentInstance(self._engine, limits, self._linker, self._component)
+
+
+class _ComponentInstance(StoreInstance):
+    def __init__(
+        self, engine: wasmtime.Engine, limits: Limits, linker: component.Linker, module: component.Component
+    ) -> None:
+        super().__init__(engine, limits)
+        self._linker = linker
+        self._component = module
+        self._handle: component.Func | None = None
+
+    def start(self) -> None:
+        """See `Instance`."""
+        self.store.set_wasi(wasmtime.WasiConfig())
+        self._handle = self._linker.instantiate(self.store, self._component).get_func(self.store, "handle")
+
+    def call(self, payload: bytes) -> bytes:
+        """Call `handle`; its `err` becomes `GuestFailed`."""
+        if self._handle is None:
             raise GuestFailed("does not export the function 'handle'")
-        answer: Any = handle(store, payload.decode())
+        answer: Any = self._handle(self.store, payload.decode())
         if not isinstance(answer, component.Variant) or not isinstance(answer.payload, str):
             raise GuestFailed("export 'handle' does not have the type func(string) -> result<string, string>")
         output = answer.payload.encode()
-        if len(output) > limits.output_bytes:
+        if len(output) > self.limits.output_bytes:
             raise OutputOverflow
         if answer.tag != "ok":
             raise GuestFailed(answer.payload)
         return output
 
-    def memory_grown(self, store: wasmtime.Store) -> int:
+    def memory_grown(self) -> int:
         """A component shows no memory to its host."""
         return 0

@@ -2,8 +2,17 @@
 
 import threading
 import time
+from typing import Protocol
 
 import wasmtime
+
+
+class Interruptible(Protocol):
+    """What runs on one of the engines: an instance, or its store."""
+
+    def set_epoch_deadline(self, ticks_after_current: int, /) -> None:
+        """Interrupt it that many ticks from now on."""
+        ...
 
 
 class EpochTicker:
@@ -28,12 +37,12 @@ class EpochTicker:
         """Let the deadlines of `engine`'s stores count."""
         self._engines = (*self._engines, engine)
 
-    def arm(self, store: wasmtime.Store, timeout_s: float) -> None:
-        """Interrupt what `store` runs once `timeout_s` has passed."""
+    def arm(self, running: Interruptible, timeout_s: float) -> None:
+        """Interrupt it once `timeout_s` has passed."""
         deadline = time.monotonic() + timeout_s
         with self._changed:  # a late tick for the previous guest must not hit this one
             self._deadline = deadline
-            store.set_epoch_deadline(1)
+            running.set_epoch_deadline(1)
             if deadline < self._wakes_at:
                 self._changed.notify()
 

@@ -6,11 +6,9 @@ Here a failed write is ignored, and the end comes only after the last reply was 
 
 import asyncio
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from executors.wasm.frames import LENGTH, FrameError, frame_length
-
-CHUNK_BYTES = 1 << 16
+from executors.wasm.frames import CHUNK_BYTES, FrameError, Frames
 
 
 class Wire:
@@ -21,7 +19,7 @@ class Wire:
         self._on_body = on_body
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
-        self._received = bytearray()
+        self._received = Frames()
         self._unsent = bytearray()
         self._open = True
         peer.setblocking(False)
@@ -63,22 +61,12 @@ class Wire:
             return
         except OSError:
             chunk = b""
-        self._received += chunk
+        self._received.feed(chunk)
         try:
-            for body in self._bodies():
+            while (body := self._received.next()) is not None:
                 self._on_body(body)
         except FrameError:
             chunk = b""
         if not chunk and self._open:
             self.close()
             self._on_end()
-
-    def _bodies(self) -> Iterator[bytes]:
-        received, at = self._received, 0
-        while len(received) - at >= LENGTH.size:
-            end = at + LENGTH.size + frame_length(bytes(received[at : at + LENGTH.size]))
-            if end > len(received):
-                break
-            yield bytes(received[at + LENGTH.size : end])
-            at = end
-        del received[:at]

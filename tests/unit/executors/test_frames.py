@@ -1,7 +1,5 @@
 """Frames between parent and cell."""
 
-import struct
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +8,7 @@ from executors.wasm.frames import (
     LENGTH,
     MAX_FRAME_BYTES,
     FrameError,
+    Frames,
     Limits,
     Load,
     Reply,
@@ -19,15 +18,18 @@ from executors.wasm.frames import (
     decode_request,
     encode_reply,
     encode_request,
-    frame_length,
 )
 
 KEY = bytes(range(32))
 
 
 def body(frame: bytes) -> bytes:
-    assert frame_length(frame[: LENGTH.size]) == len(frame) - LENGTH.size
-    return frame[LENGTH.size :]
+    frames = Frames()
+    frames.feed(frame)
+    found = frames.next()
+    assert found is not None
+    assert not frames
+    return found
 
 
 @pytest.mark.parametrize("abi", ["stdio", "reactor", "component"])
@@ -59,8 +61,21 @@ def test_any_bytes_decode_or_are_a_frame_error(raw: bytes) -> None:
 
 
 def test_an_announced_length_over_the_bound_is_refused_before_it_is_read() -> None:
+    frames = Frames()
+    frames.feed(LENGTH.pack(MAX_FRAME_BYTES + 1))
     with pytest.raises(FrameError, match="over the"):
-        frame_length(struct.pack("!I", MAX_FRAME_BYTES + 1))
+        frames.next()
+
+
+@given(st.lists(st.binary(max_size=40), max_size=6), st.integers(1, 50))
+def test_bodies_come_out_whole_however_the_stream_was_cut(bodies: list[bytes], step: int) -> None:
+    stream = b"".join(LENGTH.pack(len(one)) + one for one in bodies)
+    frames, found = Frames(), []
+    for at in range(0, len(stream), step):
+        frames.feed(stream[at : at + step])
+        while (one := frames.next()) is not None:
+            found.append(one)
+    assert (found, bool(frames)) == (bodies, False)
 
 
 def test_a_frame_over_the_bound_is_not_sent() -> None:

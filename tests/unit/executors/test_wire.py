@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from executors.wasm.frames import LENGTH, MAX_FRAME_BYTES, FrameError
-from executors.wasm.wire import CHUNK_BYTES, Wire
+from executors.wasm.frames import CHUNK_BYTES, LENGTH, MAX_FRAME_BYTES, FrameError
+from executors.wasm.wire import Wire
 
 
 def frame(body: bytes) -> bytes:
