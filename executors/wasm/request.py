@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from executors.wasm.frames import Limits, Load, Reply, Run, Verdict
 from executors.wasm.store import InstalledPackage
@@ -25,8 +26,7 @@ _FAILURES: dict[Verdict, type[AionError]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """What a guest answered, and what it used inside its cell; fuel is counted only where it is limited."""
 
     payload: bytes

@@ -2,10 +2,9 @@
 
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from executors.wasm.artifacts import ArtifactCache
 from executors.wasm.pool import CellPool
@@ -13,8 +12,7 @@ from executors.wasm.store import InstalledPackage, RefusedPackage, load_packages
 from schemas.errors import NotFound
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """A checked result, and what it cost."""
 
     result: dict[str, Any]
@@ -35,6 +33,7 @@ class Sandbox:
         self._pool = CellPool(cells)
         self._stack = AsyncExitStack()
         self.packages: dict[str, InstalledPackage] = {}
+        self._by_intent: dict[str, InstalledPackage] = {}
         self.refused: tuple[RefusedPackage, ...] = ()
 
     async def __aenter__(self) -> "Sandbox":
@@ -57,7 +56,12 @@ class Sandbox:
 
     def for_intent(self, intent: str) -> InstalledPackage | None:
         """The first package by name that answers `intent`."""
-        return next((package for package in self.packages.values() if intent in package.intents), None)
+        found = self._by_intent.get(intent)
+        if found is None:
+            found = next((package for package in self.packages.values() if intent in package.intents), None)
+            if found is not None:
+                self._by_intent[intent] = found
+        return found
 
     async def run(self, package: InstalledPackage | str, params: dict[str, Any], timeout_s: float) -> Answer:
         """Answer `params` in a fresh instance within `timeout_s`.
