@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Final
@@ -138,11 +138,18 @@ async def _deliver(producer: AIOKafkaProducer, batches: Batches, settings: Kafka
     futures: list[asyncio.Future[object]] = []
     try:
         async with timeout(settings.step_timeout_s):
-            for (topic, partition), queue in batches.items():
-                for batch in queue:
-                    futures.append(await producer.send_batch(batch, settings.prefix + topic, partition=partition))
+            for (topic, partition), batch in _in_waves(batches):
+                futures.append(await producer.send_batch(batch, settings.prefix + topic, partition=partition))
             await asyncio.gather(*futures)
     finally:
         for future in futures:  # shields: after a failure their exceptions were raised by the gather or are moot
             if not future.cancel():
                 _hear(future)
+
+
+def _in_waves(batches: Batches) -> Iterator[tuple[tuple[str, int], BatchBuilder]]:
+    """The first batch of each partition, then the second: the client waits until one is under way for the next."""
+    for depth in range(max(map(len, batches.values()), default=0)):
+        for at, queue in batches.items():
+            if depth < len(queue):
+                yield at, queue[depth]

@@ -25,7 +25,7 @@ class KafkaSettings(ProjectionSettings):
     replication: int = Field(default=1, ge=1, le=9)
     compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
     retention_ms: int = Field(default=604_800_000, ge=-1, description="Of the event topics; -1 keeps everything.")
-    batch_bytes: int = Field(default=900_000, ge=16_384, le=8_388_608, description="Of one batch to one partition.")
+    batch_bytes: int = Field(default=1_900_000, ge=16_384, le=8_388_608, description="Of one batch to one partition.")
     record_bytes: int = Field(default=1_900_000, ge=16_384, description="A larger event goes to the dead letters.")
     transaction_timeout_ms: int = Field(default=15_000, ge=1000, le=900_000)
     request_timeout_ms: int = Field(default=10_000, ge=100)
