@@ -9,7 +9,7 @@ aion.ctl.<verb>.<...>                         cancel, drain, reload
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from schemas.events import LogEvent
 from schemas.ids import TaskId, TenantId, subject_token
@@ -37,6 +37,22 @@ def of_event(event: LogEvent) -> str:
     if event.event == "audit":
         return f"aion.audit.{tenant_id}.{subject_token(event.kind)}.{subject_token(event.event_id)}"
     return f"aion.task.{event.event}.{event.lane}.{tenant_id}.{subject_token(event.task_id)}"
+
+
+class TaskSubject(NamedTuple):
+    """What the subject of a task's event says of it."""
+
+    event: str
+    tenant_id: TenantId
+    task_id: TaskId
+
+
+def task_subject(subject: str) -> TaskSubject | None:
+    """The inverse of `of_event` for events of tasks; None for anything else, such as an audit event."""
+    words = subject.split(".")
+    if len(words) != 6 or words[1] != "task":
+        return None
+    return TaskSubject(words[2], TenantId(words[4]), TaskId(words[5]))
 
 
 def of_task(tenant_id: TenantId, task_id: TaskId) -> str:

@@ -200,7 +200,23 @@ class EndedInBrief(Struct, frozen=True, tag_field="event", tag="ended"):
     traceparent: str | None = None
 
 
+class AcceptedInBrief(Struct, frozen=True, tag_field="event", tag="accepted"):
+    """What a deadline needs of `accepted`; its params are skipped unread."""
+
+    brief: Brief
+    traceparent: str | None = None
+
+
+class RoutedInBrief(Struct, frozen=True, tag_field="event", tag="routed"):
+    """Which engine `routed` names, and why."""
+
+    engine: Name
+    decision: Engine
+
+
 _heads = Decoder(Head)
+_acceptances = Decoder(AcceptedInBrief)
+_routes = Decoder(RoutedInBrief)
 _endings = Decoder(EndedInBrief)
 _task_events: Decoder[TaskEvent] = Decoder(TaskEvent)
 _log_events: Decoder[LogEvent] = Decoder(LogEvent)
@@ -209,6 +225,16 @@ _log_events: Decoder[LogEvent] = Decoder(LogEvent)
 def read_head(data: bytes) -> Head:
     """The head of the event in `data`, without a look at the rest. Raises `schemas.message.Unreadable`."""
     return read(_heads, data)
+
+
+def read_accepted_in_brief(data: bytes) -> AcceptedInBrief:
+    """What a deadline needs of the `accepted` in `data`. Raises `schemas.message.Unreadable`."""
+    return read(_acceptances, data)
+
+
+def read_routed_in_brief(data: bytes) -> RoutedInBrief:
+    """Which engine the `routed` in `data` names. Raises `schemas.message.Unreadable`."""
+    return read(_routes, data)
 
 
 def read_ended_in_brief(data: bytes) -> EndedInBrief:

@@ -45,10 +45,10 @@ Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Meta(pattern=NAME
 
 
 def uuid7(unix_ms: int, random_bytes: bytes | None = None) -> str:
-    """A time-ordered UUID as text (RFC 9562 section 5.7): 48 bits of milliseconds, 74 random bits."""
+    """A time-ordered UUID as text (RFC 9562 section 5.7): 48 bits of milliseconds, the low 74 bits of ten bytes."""
     at, chance = f"{unix_ms & 0xFFFF_FFFF_FFFF:012x}", (random_bytes or os.urandom(10)).hex()
-    variant = "89ab"[int(chance[3], 16) & 3]
-    return f"{at[:8]}-{at[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
+    variant = "89ab"[int(chance[1], 16) & 3]
+    return f"{at[:8]}-{at[8:]}-7{chance[2:5]}-{variant}{chance[5:8]}-{chance[8:]}"
 
 
 def keyed_task_id(tenant_id: TenantId, idempotency_key: str) -> TaskId:

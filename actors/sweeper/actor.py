@@ -14,7 +14,7 @@ from actors.sweeper.window import window_s
 from bus.port import Entry
 from bus.subjects import POSITIONS
 from schemas.errors import AionError, DeadlineExceeded, Unavailable, WrongSequence
-from schemas.events import AuditEvent, Ended, Outcome
+from schemas.events import Ended, Outcome
 from schemas.message import Unreadable, decode
 from schemas.registry import ProjectionPosition
 from schemas.result import TaskError, Usage
@@ -118,12 +118,9 @@ class Sweeper(Actor):
     def _apply(self, entry: Entry) -> None:
         self._newest = entry
         try:
-            event = entry.event()
+            self._tasks.apply(entry)
         except Unreadable:
             self.context.log.error("event_unreadable", sequence=entry.sequence, subject=entry.subject)
-            return
-        if not isinstance(event, AuditEvent):
-            self._tasks.apply(event, entry.sequence)
 
     async def _sweep(self) -> None:
         before_ms = self.context.now_ms() - round(self.settings.grace_s * 1000)

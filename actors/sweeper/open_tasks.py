@@ -3,7 +3,9 @@
 import heapq
 from dataclasses import dataclass
 
-from schemas.events import UNROUTED, Accepted, Ended, Routed, TaskEvent
+from bus.port import Entry
+from bus.subjects import task_subject
+from schemas.events import UNROUTED, read_accepted_in_brief, read_routed_in_brief
 from schemas.ids import TaskId, TenantId
 from schemas.result import Engine
 
@@ -24,7 +26,7 @@ class OpenTask:
 
 
 class OpenTasks:
-    """Feed it every task event in log order; ask which tasks are overdue.
+    """Feed it every entry in log order; ask which tasks are overdue.
 
     About 0.5 kB a task. A task whose `accepted` lies before the first event fed is unknown, and so not swept:
     the log's window is at least twice the longest deadline.
@@ -38,31 +40,40 @@ class OpenTasks:
         """How many are open."""
         return len(self._open)
 
-    def apply(self, event: TaskEvent, sequence: int) -> None:
-        """Move the task on by one stored event."""
+    def apply(self, entry: Entry) -> None:
+        """Move the task on by one stored event: its subject says which, and no more is read than is needed.
+
+        Raises `schemas.message.Unreadable`; the task has moved on even so.
+        """
+        event = task_subject(entry.subject)
+        if event is None:
+            return
         key = (event.tenant_id, event.task_id)
-        if isinstance(event, Accepted):
-            self._accept(event, sequence)
-        elif isinstance(event, Ended):
+        if event.event == "ended":
             self._open.pop(key, None)
+        elif event.event == "accepted":
+            self._accept(key, entry)
         elif key in self._open:
             task = self._open[key]
-            task.sequence = sequence
-            if isinstance(event, Routed):
-                task.engine, task.engine_name = event.decision, event.engine
+            task.sequence = entry.sequence
+            if event.event == "routed":
+                routed = read_routed_in_brief(entry.data)
+                task.engine, task.engine_name = routed.decision, routed.engine
 
-    def _accept(self, event: Accepted, sequence: int) -> None:
-        brief = event.brief
-        self._open[event.tenant_id, event.task_id] = OpenTask(
-            tenant_id=event.tenant_id,
-            task_id=event.task_id,
+    def _accept(self, key: tuple[TenantId, TaskId], entry: Entry) -> None:
+        accepted = read_accepted_in_brief(entry.data)
+        brief = accepted.brief
+        tenant_id, task_id = key
+        self._open[key] = OpenTask(
+            tenant_id=tenant_id,
+            task_id=task_id,
             intent=brief.intent,
             accepted_at_ms=brief.accepted_at_ms,
             deadline_ms=brief.deadline_ms,
-            sequence=sequence,
-            traceparent=event.traceparent,
+            sequence=entry.sequence,
+            traceparent=accepted.traceparent,
         )
-        heapq.heappush(self._due, (brief.deadline_ms, event.tenant_id, event.task_id))
+        heapq.heappush(self._due, (brief.deadline_ms, tenant_id, task_id))
 
     def overdue(self, before_ms: int, limit: int) -> list[OpenTask]:
         """At most `limit` open tasks whose deadline is before `before_ms`, each handed out once.

@@ -28,8 +28,8 @@ from bridges.projection import Projection, Sink
 from bus.memory.log_store import LogStore
 from bus.memory.queue import MemoryDelivery
 from bus.persist import persist
-from bus.port import Delivery, Log
-from bus.subjects import of_event
+from bus.port import Delivery, Entry, Log
+from bus.subjects import of_event, task_subject
 from edge.acceptance import Taken
 from edge.credentials import Credentials
 from edge.intake import Naming
@@ -133,9 +133,10 @@ def a_sweeper_ends_what_has_moved_on(monkeypatch: pytest.MonkeyPatch) -> None:
 def a_sweeper_forgets_what_was_routed(monkeypatch: pytest.MonkeyPatch) -> None:
     apply = OpenTasks.apply
 
-    def forgetful(self: OpenTasks, event: TaskEvent, sequence: int) -> None:
-        apply(self, event, sequence)
-        if event.event == "routed":
+    def forgetful(self: OpenTasks, entry: Entry) -> None:
+        apply(self, entry)
+        event = task_subject(entry.subject)
+        if event is not None and event.event == "routed":
             self._open.pop((event.tenant_id, event.task_id), None)
 
     monkeypatch.setattr(OpenTasks, "apply", forgetful)

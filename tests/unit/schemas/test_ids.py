@@ -3,7 +3,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -92,6 +92,8 @@ def test_uuid7_text_sorts_by_time(one_ms: int, two_ms: int, one: bytes, two: byt
 
 
 @given(st.integers(0, (1 << 74) - 1), st.integers(0, (1 << 74) - 1))
+@example(0, 1)
+@example(0, 1 << 73)
 def test_a_uuid7_loses_none_of_its_74_random_bits(one: int, two: int) -> None:
     same = uuid7(5, one.to_bytes(10, "big")) == uuid7(5, two.to_bytes(10, "big"))
     assert same == (one == two)

@@ -1,8 +1,13 @@
 from typing import Any
 
+import pytest
+
 from actors.sweeper.open_tasks import OpenTasks
-from schemas.events import Accepted, Brief, Ended, Outcome, Routed
+from bus.port import Entry
+from bus.subjects import of_event
+from schemas.events import Accepted, AuditEvent, Brief, Ended, LogEvent, Outcome, Routed
 from schemas.ids import EventId, TaskId, TenantId
+from schemas.message import Unreadable, encode
 from schemas.result import Engine, Usage
 from schemas.task import Priority, Privacy
 
@@ -36,18 +41,22 @@ def ended(task: str) -> Ended:
     return Ended(**common(task), outcome=Outcome.COMPLETED, intent="summarize", engine=WASM, usage=usage)
 
 
+def stored(event: LogEvent, sequence: int) -> Entry:
+    return Entry(sequence, 0, of_event(event), encode(event))
+
+
 def test_only_open_tasks_past_their_deadline_are_overdue_oldest_first() -> None:
     tasks = OpenTasks()
     for number, (name, deadline) in enumerate([("late", 200), ("later", 100), ("young", 900), ("gone", 50)], start=1):
-        tasks.apply(accepted(name, deadline), number)
-    tasks.apply(ended("gone"), 5)
+        tasks.apply(stored(accepted(name, deadline), number))
+    tasks.apply(stored(ended("gone"), 5))
     assert [task.task_id for task in tasks.overdue(300, 10)] == ["later", "late"]
     assert len(tasks) == 3
 
 
 def test_a_task_is_handed_out_once_unless_it_is_handed_back() -> None:
     tasks = OpenTasks()
-    tasks.apply(accepted("a", 10), 1)
+    tasks.apply(stored(accepted("a", 10), 1))
     (task,) = tasks.overdue(20, 10)
     assert tasks.overdue(20, 10) == []
     tasks.again(task)
@@ -56,9 +65,9 @@ def test_a_task_is_handed_out_once_unless_it_is_handed_back() -> None:
 
 def test_what_ended_meanwhile_is_not_handed_out_again() -> None:
     tasks = OpenTasks()
-    tasks.apply(accepted("a", 10), 1)
+    tasks.apply(stored(accepted("a", 10), 1))
     (task,) = tasks.overdue(20, 10)
-    tasks.apply(ended("a"), 2)
+    tasks.apply(stored(ended("a"), 2))
     tasks.again(task)
     assert tasks.overdue(20, 10) == []
     assert len(tasks) == 0
@@ -66,8 +75,8 @@ def test_what_ended_meanwhile_is_not_handed_out_again() -> None:
 
 def test_the_lease_moves_with_each_event_and_the_decision_is_kept() -> None:
     tasks = OpenTasks()
-    tasks.apply(accepted("a", 10), 1)
-    tasks.apply(routed("a", 10), 7)
+    tasks.apply(stored(accepted("a", 10), 1))
+    tasks.apply(stored(routed("a", 10), 7))
     (task,) = tasks.overdue(20, 10)
     assert (task.sequence, task.engine, task.engine_name) == (7, WASM, "wasm")
 
@@ -75,13 +84,31 @@ def test_the_lease_moves_with_each_event_and_the_decision_is_kept() -> None:
 def test_a_burst_is_bounded() -> None:
     tasks = OpenTasks()
     for number in range(10):
-        tasks.apply(accepted(f"t{number}", number), number + 1)
+        tasks.apply(stored(accepted(f"t{number}", number), number + 1))
     assert len(tasks.overdue(100, 4)) == 4
     assert len(tasks.overdue(100, 40)) == 6
 
 
 def test_events_of_a_task_accepted_before_the_window_are_ignored() -> None:
     tasks = OpenTasks()
-    tasks.apply(routed("old", 10), 3)
-    tasks.apply(ended("old"), 4)
+    tasks.apply(stored(routed("old", 10), 3))
+    tasks.apply(stored(ended("old"), 4))
     assert tasks.overdue(100, 10) == []
+
+
+def test_an_audit_event_is_no_task() -> None:
+    tasks = OpenTasks()
+    audit = AuditEvent(
+        event_id=EventId("e"), tenant_id=TenantId("acme"), kind="key", at_ms=0, actor="ops", subject="k", detail={}
+    )
+    tasks.apply(stored(audit, 1))
+    assert len(tasks) == 0
+
+
+def test_a_task_is_still_ended_after_an_event_that_cannot_be_read() -> None:
+    tasks = OpenTasks()
+    tasks.apply(stored(accepted("a", 10), 1))
+    with pytest.raises(Unreadable):
+        tasks.apply(Entry(2, 0, of_event(routed("a", 10)), b"broken"))
+    (task,) = tasks.overdue(20, 10)
+    assert task.sequence == 2
