@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pytest
+from relay import Relay
 
 from bus import Bus, BusSettings, open_bus
 from bus.memory import MemoryBus, MemoryServer
@@ -59,68 +60,17 @@ class MemoryGround:
         self.server._acks_to_lose = 0
 
 
-class Wire:
-    """A TCP relay in front of the server, so that a connection can be cut without asking the client."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._writers: list[asyncio.StreamWriter] = []
-        self._relays: set[asyncio.Task[None]] = set()
-        self.muted = False
-        """While it is set, what the server says is thrown away."""
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[str]:
-        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
-        try:
-            yield f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-        finally:
-            self.cut()
-            async with asyncio.timeout(5):
-                await asyncio.gather(*self._relays)
-
-    def cut(self) -> None:
-        """Reset what is connected, refuse what comes: as when the process behind it was killed."""
-        if self._server is not None:
-            self._server.close()
-        self.reset()
-
-    def reset(self) -> None:
-        """Reset what is connected; who connects again is let in."""
-        for writer in self._writers:
-            writer.transport.abort()
-        self._writers.clear()
-
-    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._relays.add(task)
-        away_reader, away_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writers += [writer, away_writer]
-        await asyncio.gather(self._pump(reader, away_writer), self._pump(away_reader, writer, answers=True))
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: bool = False) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65536):
-                if answers and self.muted:
-                    continue
-                writer.write(data)
-                await writer.drain()
-        writer.transport.abort()
-
-
 class NatsGround:
     def __init__(self, url: str, max_bytes: int, client: Literal["wire", "nats-py"]) -> None:
         self._port = int(url.rsplit(":", 1)[1])
         self._max_bytes = max_bytes
         self._client = client
-        self._wires: dict[int, Wire] = {}
+        self._relays: dict[int, Relay] = {}
 
     @asynccontextmanager
     async def bus(self) -> AsyncIterator[Bus]:
-        wire = Wire(self._port)
-        async with wire.listening() as url:
+        relay = Relay(self._port)
+        async with relay.listening() as url:
             settings = BusSettings(
                 url=url,
                 client=self._client,
@@ -130,19 +80,19 @@ class NatsGround:
                 connect_timeout_s=3.0,
             )
             async with open_bus(settings) as bus:
-                self._wires[id(bus)] = wire
+                self._relays[id(bus)] = relay
                 yield bus
 
     async def kill(self, bus: Bus) -> None:
-        self._wires[id(bus)].cut()
+        self._relays[id(bus)].cut()
 
     @asynccontextmanager
     async def deaf(self, bus: Bus) -> AsyncIterator[None]:
-        wire = self._wires[id(bus)]
-        wire.muted = True
+        relay = self._relays[id(bus)]
+        relay.muted = True
         yield
-        wire.reset()
-        wire.muted = False
+        relay.reset()
+        relay.muted = False
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A TCP relay in front of a server, whose two directions can be held, each on its own."""
+"""A TCP relay in front of a server: its two directions can be held, its answers thrown away, its connections cut."""
 
 import asyncio
 import contextlib
@@ -9,35 +9,43 @@ _CHUNK = 65_536
 
 
 class Relay:
-    """What is held stays in the sockets and arrives later, in order; nothing is dropped but by `reset`."""
+    """What is held stays in the sockets and arrives later, in order."""
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self._server: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
         self._relays: set[asyncio.Task[None]] = set()
         self.from_client = asyncio.Event()
         self.from_client.set()
         self.from_server = asyncio.Event()
         self.from_server.set()
+        self.muted = False
+        """While it is set, what the server says is thrown away."""
         self.connections = 0
         """How many were taken."""
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
         """The address that clients use."""
-        server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._relay, "127.0.0.1", 0)
         try:
-            yield f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            yield f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
         finally:
-            server.close()
             self.from_client.set()
             self.from_server.set()
-            self.reset()
+            self.cut()
             async with asyncio.timeout(5):
                 await asyncio.gather(*self._relays)
 
+    def cut(self) -> None:
+        """Reset what is connected, refuse what comes: as when the process behind it was killed."""
+        if self._server is not None:
+            self._server.close()
+        self.reset()
+
     def reset(self) -> None:
-        """End what is connected."""
+        """Reset what is connected; who connects again is let in."""
         for writer in self._writers:
             writer.transport.abort()
         self._writers.clear()
@@ -53,14 +61,24 @@ class Relay:
             writer.transport.abort()
             return
         self._writers += [writer, away_writer]
-        up, down = _pump(reader, away_writer, self.from_client), _pump(away_reader, writer, self.from_server)
-        await asyncio.gather(up, down)
+        await asyncio.gather(self._ask(reader, away_writer), self._answer(away_reader, writer))
+
+    async def _ask(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for data in _chunks(reader, writer):
+            await self.from_client.wait()
+            writer.write(data)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async for data in _chunks(reader, writer):
+            await self.from_server.wait()
+            if not self.muted:
+                writer.write(data)
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, may_pass: asyncio.Event) -> None:
+async def _chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> AsyncIterator[bytes]:
+    """What is read, each once `writer` took what was written before; ends `writer` as well."""
     with contextlib.suppress(OSError):
         while data := await reader.read(_CHUNK):
-            await may_pass.wait()
-            writer.write(data)
+            yield data
             await writer.drain()
     writer.transport.abort()
