@@ -1,6 +1,7 @@
 """The edge as an actor: what it opens, serves, and how it goes."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, ClassVar
@@ -12,11 +13,13 @@ from actors.runtime import Actor, Context
 from bus import subjects
 from bus.waiting import timeout
 from edge.admission import Admission
+from edge.answer import Answer
 from edge.catalogue import Catalogue
 from edge.credentials import Credentials
+from edge.front import Front
 from edge.heads import Heads, HeadsSite
 from edge.health import Health
-from edge.middleware import authenticated, problems
+from edge.routes import Routes
 from edge.settings import EdgeSettings
 from edge.submission import Submission
 from edge.tasks import Tasks
@@ -105,11 +108,11 @@ class Edge(Actor):
         catalogue.load(modules, engines)
         return await stack.enter_async_context(kv.view(subjects.KEYS))
 
-    async def _listen(self, keys: Mapping[str, bytes]) -> web.AppRunner:
-        kwargs: dict[str, Any] = {"handler_cancellation": True, "keepalive_timeout": KEEPALIVE_S}
-        runner = web.AppRunner(
-            self._application(keys), access_log=None, shutdown_timeout=CLOSE_S, auto_decompress=False, **kwargs
-        )
+    async def _listen(self, keys: Mapping[str, bytes]) -> web.ServerRunner:
+        front = self._front(keys)
+        kwargs: dict[str, Any] = {"access_log": None, "auto_decompress": False, "keepalive_timeout": KEEPALIVE_S}
+        server = web.Server(front.handle, handler_cancellation=True, **kwargs)
+        runner = web.ServerRunner(server, shutdown_timeout=CLOSE_S)
         await runner.setup()
         try:
             limits = self._limits
@@ -124,27 +127,25 @@ class Edge(Actor):
         self.context.log.info("edge.listening", host=self._limits.host, port=self.port)
         return runner
 
-    def _application(self, keys: Mapping[str, bytes]) -> web.Application:
+    def _front(self, keys: Mapping[str, bytes]) -> Front:
         credentials = Credentials(keys, self.context.now_ms, self._limits.max_cached_keys)
-        around = [self._heads.middleware, problems(self.context), authenticated(credentials)]
-        application = web.Application(middlewares=around, client_max_size=self._limits.max_body_bytes)
         health, tasks = Health(self._checks), self._tasks
-        application.add_routes(
-            [
-                web.post("/v1/tasks", self._submission.post),
-                web.get("/v1/tasks/{task_id}", tasks.get, allow_head=False),
-                web.get("/v1/tasks/{task_id}/events", tasks.events, allow_head=False),
-                web.post("/v1/tasks/{task_id}/cancel", tasks.cancel),
-                web.get("/v1/stream/{task_id}", tasks.stream, allow_head=False),
-                web.get("/v1/intents", self._intents, allow_head=False),
-                web.get("/healthz", health.healthz),
-                web.get("/readyz", health.readyz),
-            ]
+        routes = Routes(
+            {
+                "/v1/tasks": {"POST": self._submission.post},
+                "/v1/tasks/{task_id}": {"GET": tasks.get},
+                "/v1/tasks/{task_id}/events": {"GET": tasks.events},
+                "/v1/tasks/{task_id}/cancel": {"POST": tasks.cancel},
+                "/v1/stream/{task_id}": {"GET": tasks.stream},
+                "/v1/intents": {"GET": self._intents},
+                "/healthz": {"GET": health.healthz, "HEAD": health.healthz},
+                "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
+            }
         )
-        return application
+        return Front(self.context, routes, credentials, self._heads)
 
-    async def _intents(self, _request: web.Request) -> web.Response:
-        return web.json_response({"intents": self._catalogue.listing()})
+    async def _intents(self, _request: web.BaseRequest) -> Answer:
+        return Answer(json.dumps({"intents": self._catalogue.listing()}).encode())
 
     def _checks(self) -> Mapping[str, bool]:
         return {
@@ -153,7 +154,7 @@ class Edge(Actor):
             "not_draining": not self.context.draining.is_set(),
         }
 
-    async def _finish(self, runner: web.AppRunner, watch: "asyncio.Task[None]") -> None:
+    async def _finish(self, runner: web.ServerRunner, watch: "asyncio.Task[None]") -> None:
         """Let requests finish waiting within the grace, answer the rest with 202, close streams, stop listening."""
         self.context.draining.set()
         with suppress(TimeoutError):

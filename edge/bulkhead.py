@@ -1,14 +1,12 @@
 """A bound on how many requests of one kind are open at once."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from schemas.errors import TooManyRequests
 
 
 class Bulkhead:
-    """Counts what is inside and refuses at once when full; nothing queues here."""
+    """Counts what is inside (`with bulkhead:`) and refuses at once when full; nothing queues here."""
 
     def __init__(self, kind: str, limit: int) -> None:
         self._kind = kind
@@ -16,17 +14,16 @@ class Bulkhead:
         self.inside = 0
         self._left = asyncio.Event()
 
-    @contextmanager
-    def enter(self) -> Iterator[None]:
-        """Hold a place. Raises `TooManyRequests` with `Retry-After` when there is none."""
+    def __enter__(self) -> None:
+        """Take a place. Raises `TooManyRequests` with `Retry-After` when there is none."""
         if self.inside >= self._limit:
             raise TooManyRequests(f"{self._limit} {self._kind} are open, the limit: come back later", retry_after_s=1)
         self.inside += 1
-        try:
-            yield
-        finally:
-            self.inside -= 1
-            self._left.set()
+
+    def __exit__(self, *_: object) -> None:
+        """Give the place back."""
+        self.inside -= 1
+        self._left.set()
 
     async def empty(self) -> None:
         """Returns once nothing is inside."""

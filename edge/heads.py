@@ -7,7 +7,6 @@ a later head on the same connection.
 import asyncio
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 
 class Heads:
@@ -24,13 +23,11 @@ class Heads:
         timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire, connection)
         self._waiting[connection] = timer
 
-    @web.middleware
-    async def middleware(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """A request that is handled has a whole head."""
-        timer = self._waiting.pop(request.protocol, None)
+    def shown(self, connection: web.RequestHandler) -> None:
+        """A request of it is handled: its head is whole."""
+        timer = self._waiting.pop(connection, None)
         if timer is not None:
             timer.cancel()
-        return await handler(request)
 
     def close(self) -> None:
         """Forget all."""
@@ -48,7 +45,7 @@ class Heads:
 class HeadsSite(web.BaseSite):
     """`web.TCPSite`, with `Heads` looking at each connection."""
 
-    def __init__(self, runner: web.AppRunner, host: str, port: int, heads: Heads, *, reuse_port: bool) -> None:
+    def __init__(self, runner: web.BaseRunner, host: str, port: int, heads: Heads, *, reuse_port: bool) -> None:
         super().__init__(runner, backlog=1024)
         self._address = host, port
         self._heads = heads

@@ -12,11 +12,11 @@ class Health:
     def __init__(self, checks: Callable[[], Mapping[str, bool]]) -> None:
         self._checks = checks
 
-    async def healthz(self, _request: web.Request) -> web.Response:
+    async def healthz(self, _request: web.BaseRequest) -> web.Response:
         """200 for as long as the loop runs."""
         return web.json_response({"status": "ok"})
 
-    async def readyz(self, _request: web.Request) -> web.Response:
+    async def readyz(self, _request: web.BaseRequest) -> web.Response:
         """200 or 503, with each check."""
         checks = dict(self._checks())
         ready = all(checks.values())

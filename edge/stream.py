@@ -9,12 +9,14 @@ from aiohttp import web
 
 from bus.port import Entry
 from bus.waiting import timeout
+from edge.answer import SERVER
 from edge.reading import seen, state_of, without_params
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",
+    "Server": SERVER,
 }
 
 

@@ -5,23 +5,22 @@ import json
 from aiohttp import web
 
 from actors.runtime import Context
-from bus.waiting import timeout
 from edge.acceptance import Taken, Times, accept, accepted_event, meet
 from edge.admission import Admission
+from edge.answer import Answer
+from edge.body import read_body
 from edge.bulkhead import Bulkhead
 from edge.catalogue import Catalogue
+from edge.front import tenant_of
 from edge.intake import Naming, Preference, check_tenant, check_timeout, read_naming, read_prefer, read_request
-from edge.middleware import tenant_of
 from edge.reading import result_bytes
 from edge.settings import EdgeSettings
 from edge.trace import read_traceparent
 from edge.waiting import Waiter, Waiting
-from schemas.errors import BusDisconnected, InvalidRequest, PayloadTooLarge, Unavailable, UnknownIntent
+from schemas.errors import BusDisconnected, Unavailable, UnknownIntent
 from schemas.events import Accepted, Ended
 from schemas.ids import TaskId, TenantId, uuid7
 from schemas.task import TaskRequest
-
-JSON = "application/json"
 
 
 class Submission:
@@ -37,14 +36,15 @@ class Submission:
         self._waiting = waiting
         self.bulkhead = Bulkhead("submissions", settings.max_waiting)
 
-    async def post(self, request: web.Request) -> web.Response:
+    async def post(self, request: web.BaseRequest) -> Answer:
         """200 with the canonical result, or 202 with where to find it; both only after the append was confirmed."""
         self._check_open()
-        with self.bulkhead.enter():
+        with self.bulkhead:
             settings = self._settings
             prefer = read_prefer(request.headers.getall("Prefer", []), settings.default_wait_s, settings.max_wait_s)
             tenant_id = tenant_of(request)
-            task = read_request(await self._body(request), settings.max_depth)
+            body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
+            task = read_request(body, settings.max_depth)
             check_tenant(task, tenant_id)
             check_timeout(task, self._context.longest_task_s)
             naming = read_naming(request.headers, task, tenant_id)
@@ -60,22 +60,6 @@ class Submission:
         if not self._context.bus.connected:
             raise BusDisconnected("the bus is away: nothing was accepted, send the request again", retry_after_s=2)
         self._admission.check()
-
-    async def _body(self, request: web.Request) -> bytes:
-        if "Content-Type" in request.headers and request.content_type != JSON:
-            raise web.HTTPUnsupportedMediaType(reason="send Content-Type: application/json")
-        if request.headers.get("Content-Encoding", "identity") != "identity":
-            raise web.HTTPUnsupportedMediaType(reason="send the body uncompressed")
-        limit = self._settings.max_body_bytes
-        if (request.content_length or 0) > limit:
-            raise PayloadTooLarge(f"the body has {request.content_length} bytes: {limit} are the limit")
-        if request.content.is_eof():
-            return await request.read()  # all of it came with the head
-        try:
-            async with timeout(self._settings.body_timeout_s):
-                return await request.read()
-        except TimeoutError:
-            raise InvalidRequest(f"the body was not complete after {self._settings.body_timeout_s:g} s") from None
 
     def _event(self, task: TaskRequest, tenant_id: TenantId, naming: Naming, traceparent: str | None) -> Accepted:
         now_ms = self._context.now_ms()
@@ -103,15 +87,15 @@ class Submission:
         return await waiter.wait(prefer.wait_s)
 
 
-def answer(taken: Taken, ended: Ended | None, prefer: Preference) -> web.Response:
+def answer(taken: Taken, ended: Ended | None, prefer: Preference) -> Answer:
     """The response for a task that is AION's."""
     url = f"/v1/tasks/{taken.task_id}"
-    headers = {"Location": url}
+    fields = f"Location: {url}\r\n"
     if taken.replayed:
-        headers["Idempotency-Replayed"] = "true"
+        fields += "Idempotency-Replayed: true\r\n"
     if prefer.applied is not None:
-        headers["Preference-Applied"] = prefer.applied
+        fields += f"Preference-Applied: {prefer.applied}\r\n"
     if ended is not None:
-        return web.Response(body=result_bytes(ended), content_type=JSON, headers=headers)
+        return Answer(result_bytes(ended), fields=fields)
     body = json.dumps({"task_id": taken.task_id, "status_url": url}).encode()
-    return web.Response(status=202, body=body, content_type=JSON, headers=headers)
+    return Answer(body, status=202, fields=fields)

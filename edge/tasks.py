@@ -6,16 +6,15 @@ from aiohttp import web
 
 from actors.runtime import Context
 from edge import reading
+from edge.answer import REQUEST_ID, Answer
 from edge.bulkhead import Bulkhead
 from edge.cancel import cancel
+from edge.front import TASK_ID, tenant_of
 from edge.intake import read_event_id, read_task_id
-from edge.middleware import REQUEST_ID, tenant_of
 from edge.settings import EdgeSettings
 from edge.stream import HEADERS, SlowReader, Writer, named, pump
 from schemas.errors import BusDisconnected, Unavailable
 from schemas.ids import TaskId, TenantId
-
-JSON = "application/json"
 
 
 class Tasks:
@@ -28,37 +27,37 @@ class Tasks:
         self.streams = Bulkhead("streams", settings.max_open_streams)
         self.dropped_streams = 0
 
-    async def get(self, request: web.Request) -> web.Response:
+    async def get(self, request: web.BaseRequest) -> Answer:
         """The canonical result, or how far the task is."""
-        with self._reads.enter():
+        with self._reads:
             self._check_connected()
             task_id = _task_id(request)
             seen = await reading.find(self._context.bus, tenant_of(request), task_id)
         if seen.result is not None:
-            return web.Response(body=seen.result, content_type=JSON)
+            return Answer(seen.result)
         body = {"task_id": task_id, "status": "RUNNING", "state": seen.state}
-        return web.Response(body=json.dumps(body).encode(), content_type=JSON, headers={"Retry-After": "1"})
+        return Answer(json.dumps(body).encode(), fields="Retry-After: 1\r\n")
 
-    async def events(self, request: web.Request) -> web.Response:
+    async def events(self, request: web.BaseRequest) -> Answer:
         """The task's events in order, without params."""
-        with self._reads.enter():
+        with self._reads:
             self._check_connected()
             found = await reading.history(self._context.bus, tenant_of(request), _task_id(request))
-        return web.Response(body=json.dumps(found).encode(), content_type=JSON)
+        return Answer(json.dumps(found).encode())
 
-    async def cancel(self, request: web.Request) -> web.Response:
+    async def cancel(self, request: web.BaseRequest) -> Answer:
         """End the task as CANCELED."""
-        with self._reads.enter():
+        with self._reads:
             self._check_connected()
             within_s = self._settings.accept_timeout_s
             result = await cancel(self._context, tenant_of(request), _task_id(request), within_s)
-        return web.Response(body=result, content_type=JSON)
+        return Answer(result)
 
-    async def stream(self, request: web.Request) -> web.StreamResponse:
+    async def stream(self, request: web.BaseRequest) -> web.StreamResponse:
         """Server-sent events; 204 when the client has already seen the last one, which stops an `EventSource`."""
         if self._context.draining.is_set():
             raise Unavailable("this edge is draining: connect again, another takes it", retry_after_s=1)
-        with self.streams.enter():
+        with self.streams:
             self._check_connected()
             task_id, tenant_id = _task_id(request), tenant_of(request)
             after = read_event_id(request.headers.get("Last-Event-ID") or request.query.get("after"))
@@ -71,7 +70,11 @@ class Tasks:
             return response
 
     async def _feed(
-        self, request: web.Request, response: web.StreamResponse, what: tuple[TenantId, TaskId, int], seen: reading.Seen
+        self,
+        request: web.BaseRequest,
+        response: web.StreamResponse,
+        what: tuple[TenantId, TaskId, int],
+        seen: reading.Seen,
     ) -> None:
         writer = Writer(response, self._settings.write_timeout_s)
         tenant_id, task_id, after = what
@@ -98,5 +101,5 @@ class Tasks:
             raise BusDisconnected("the bus is away: try again", retry_after_s=2)
 
 
-def _task_id(request: web.Request) -> TaskId:
-    return read_task_id(request.match_info["task_id"])
+def _task_id(request: web.BaseRequest) -> TaskId:
+    return read_task_id(request[TASK_ID])

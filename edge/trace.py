@@ -1,6 +1,7 @@
 """Request ids and the W3C trace context (Trace Context level 1, section 3.2)."""
 
 import re
+from random import Random
 from typing import Final
 
 from schemas.ids import uuid7
@@ -18,6 +19,6 @@ def read_traceparent(text: str | None, random_bytes: bytes) -> str:
     return f"00-{value[:32]}-{value[32:]}-00"
 
 
-def read_request_id(text: str | None, now_ms: int) -> str:
+def read_request_id(text: str | None, now_ms: int, rng: Random) -> str:
     """The client's `X-Request-Id` when it is harmless to repeat, else a fresh one."""
-    return text if text and _REQUEST_ID.fullmatch(text) else uuid7(now_ms)
+    return text if text and _REQUEST_ID.fullmatch(text) else uuid7(now_ms, rng.randbytes(10))

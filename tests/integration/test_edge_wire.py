@@ -1,0 +1,144 @@
+"""What the edge says on the wire that a client library would hide."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+
+from actors.runtime import Context
+from bus import subjects
+from bus.memory import MemoryBus, MemoryServer
+from edge.actor import Edge
+from edge.settings import EdgeSettings
+from schemas.ids import TenantId
+from schemas.keys import RANDOM_BYTES, mint, record_key
+from schemas.message import encode
+from schemas.registry import ModuleRecord
+
+BODY = b'{"intent": "greet"}'
+
+
+class Wire:
+    """One connection, and the key to send over it."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.key = key
+
+    def post(self, *lines: str, version: str = "1.1", length: int = len(BODY)) -> None:
+        """The head of a submission that does not wait."""
+        fields = [f"Authorization: Bearer {self.key}", "Host: a", "Prefer: respond-async", f"Content-Length: {length}"]
+        self.writer.write("\r\n".join([f"POST /v1/tasks HTTP/{version}", *fields, *lines, "", ""]).encode())
+
+    async def answer(self) -> tuple[int, dict[str, str], bytes]:
+        """Status, head and body of the next response."""
+        async with asyncio.timeout(5):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode("ascii").split("\r\n")
+            fields = dict(line.split(": ", 1) for line in head[1:-2])
+            body = await self.reader.readexactly(int(fields.get("Content-Length", "0")))
+        return int(head[0].split()[1]), fields, body
+
+    async def ended(self) -> bool:
+        """Whether the edge closes the connection within a moment."""
+        try:
+            async with asyncio.timeout(0.2):
+                return await self.reader.read(1) == b""
+        except TimeoutError:
+            return False
+
+
+@asynccontextmanager
+async def wire() -> AsyncIterator[Wire]:
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    module = ModuleRecord(name="greeter", version="1.0.0", digest="sha256:" + "0" * 64, intents=("greet",))
+    await bus.kv.put(subjects.MODULES, "greeter", encode(module))
+    key, record = mint(TenantId("acme"), server.now_ms(), bytes(range(RANDOM_BYTES)))
+    await bus.kv.put(subjects.KEYS, record_key(record.key_id), encode(record))
+    edge = Edge(Context(bus, "edge-1", structlog.get_logger(), server.now_ms), EdgeSettings(port=0, drain_grace_s=0))
+    async with edge.lifespan():
+        reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+        try:
+            yield Wire(reader, writer, key)
+        finally:
+            writer.close()
+
+
+async def test_a_connection_is_kept_and_every_answer_is_whole() -> None:
+    async with wire() as client:
+        for number in ("one", "two"):
+            client.post(f"X-Request-Id: {number}")
+            client.writer.write(BODY)
+            status, fields, body = await client.answer()
+            assert (status, fields["X-Request-Id"], fields["Content-Type"]) == (202, number, "application/json")
+            assert fields["Date"].endswith(" GMT")
+            assert (fields["Cache-Control"], fields["Preference-Applied"]) == ("no-store", "respond-async")
+            assert "Connection" not in fields
+            assert fields["Location"] == json.loads(body)["status_url"]
+
+
+async def test_requests_that_come_at_once_are_answered_in_order() -> None:
+    async with wire() as client:
+        for number in range(5):
+            client.post(f"X-Request-Id: {number}")
+            client.writer.write(BODY)
+        assert [(await client.answer())[1]["X-Request-Id"] for _ in range(5)] == list("01234")
+
+
+async def test_a_client_that_wants_to_leave_is_let_go() -> None:
+    async with wire() as client:
+        client.post("Connection: close")
+        client.writer.write(BODY)
+        status, fields, _ = await client.answer()
+        assert (status, fields["Connection"]) == (202, "close")
+        assert await client.ended()
+
+
+async def test_an_old_client_is_let_go_unless_it_asks_to_stay() -> None:
+    for lines, connection, ends in (((), "close", True), (("Connection: keep-alive",), "keep-alive", False)):
+        async with wire() as client:
+            client.post(*lines, version="1.0")
+            client.writer.write(BODY)
+            status, fields, _ = await client.answer()
+            assert (status, fields["Connection"]) == (202, connection)
+            assert await client.ended() is ends
+
+
+async def test_a_body_that_is_held_back_is_asked_for() -> None:
+    async with wire() as client:
+        client.post("Expect: 100-continue")
+        assert (await client.answer())[0] == 100
+        client.writer.write(BODY)
+        assert (await client.answer())[0] == 202
+
+
+async def test_another_expectation_is_a_problem() -> None:
+    async with wire() as client:
+        client.post("Expect: miracles")
+        client.writer.write(BODY)
+        status, fields, body = await client.answer()
+        assert (status, json.loads(body)["status"]) == (417, 417)
+        assert fields["Content-Type"] == "application/problem+json"
+
+
+async def test_a_body_may_come_in_pieces() -> None:
+    async with wire() as client:
+        client.post()
+        for byte in BODY:
+            client.writer.write(bytes((byte,)))
+            await client.writer.drain()
+            await asyncio.sleep(0)
+        assert (await client.answer())[0] == 202
+
+
+async def test_a_probe_by_head_gets_no_body() -> None:
+    async with wire() as client:
+        client.writer.write(b"HEAD /healthz HTTP/1.1\r\nHost: a\r\n\r\nGET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        async with asyncio.timeout(5):
+            for _ in range(2):
+                head = await client.reader.readuntil(b"\r\n\r\n")
+                assert head.startswith(b"HTTP/1.1 200 OK\r\n")
+            assert await client.reader.readexactly(16) == b'{"status": "ok"}'
