@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from random import Random, SystemRandom
+from random import Random
 
 from pydantic import BaseModel
 from structlog.typing import FilteringBoundLogger
 
 from actors.runtime.actor import Actor, Context
+from actors.runtime.chance import Chance
 from actors.runtime.drain import Reason
 from actors.runtime.host import Host
 from actors.runtime.settings import Settings
@@ -63,7 +64,7 @@ class Supervisor:
         self._log = log
         self._grace_s = grace_s
         self._keep_s = keep_s
-        self._rng = rng or SystemRandom()
+        self._rng = rng or Chance()
         self._now_ms = now_ms or _now_ms
         self._hosts: list[Host] = []
         self._asked: Reason | None = None
