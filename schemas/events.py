@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypedDict
 from msgspec import Meta, Struct, field
 
 from schemas.ids import EventId, Name, OfToken, TaskId, TenantId, Token
-from schemas.message import Decoder, Message, read
-from schemas.result import Count, Engine, Status, TaskError, TaskResult, Usage, report
+from schemas.message import Decoder, Message, Raw, encode, read
+from schemas.result import Count, Engine, Status, TaskError, TaskResult, Usage, UsageReport, report
 from schemas.task import Priority, Privacy
 
 Ordinal: TypeAlias = Annotated[int, Meta(ge=1)]
@@ -214,9 +214,35 @@ class RoutedInBrief(Struct, frozen=True, tag_field="event", tag="routed"):
     decision: Engine
 
 
+class _EndedInParts(Struct, frozen=True, tag_field="event", tag="ended"):
+    """What a client is told of `ended`; what is told word for word stays JSON."""
+
+    task_id: TaskId
+    outcome: Outcome
+    intent: str
+    engine: Raw
+    usage: Usage
+    result: Raw = Raw(b"{}")
+    error: Raw = Raw(b"null")
+
+
+class _ResultInParts(Struct, frozen=True):
+    """`TaskResult`, field by field."""
+
+    schema_version: str
+    task_id: TaskId
+    intent: str
+    status: Status
+    engine: Raw
+    result: Raw
+    usage: UsageReport
+    error: Raw
+
+
 _heads = Decoder(Head)
 _acceptances = Decoder(AcceptedInBrief)
 _routes = Decoder(RoutedInBrief)
+_endings_in_parts = Decoder(_EndedInParts)
 _endings = Decoder(EndedInBrief)
 _task_events: Decoder[TaskEvent] = Decoder(TaskEvent)
 _log_events: Decoder[LogEvent] = Decoder(LogEvent)
@@ -274,4 +300,24 @@ def canonical_result(ended: Ended) -> TaskResult:
         result=ended.result,
         usage=report(ended.usage),
         error=ended.error,
+    )
+
+
+def canonical_bytes(data: bytes) -> bytes:
+    """The canonical result of the `ended` in `data`, as JSON: the bytes of `canonical_result`, a quarter of its cost.
+
+    The answer itself is passed on unread: the log holds what `encode` wrote. Raises `schemas.message.Unreadable`.
+    """
+    ended = read(_endings_in_parts, data)
+    return encode(
+        _ResultInParts(
+            schema_version="1.0",
+            task_id=ended.task_id,
+            intent=ended.intent,
+            status=_STATUS[ended.outcome],
+            engine=ended.engine,
+            result=ended.result,
+            usage=report(ended.usage),
+            error=ended.error,
+        )
     )

@@ -7,7 +7,7 @@ from msgspec import Meta, field
 
 from schemas.ids import TaskId
 from schemas.message import Message
-from schemas.money import to_usd
+from schemas.money import NANOUSD_PER_USD
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 
@@ -68,5 +68,5 @@ class TaskResult(Message):
 
 def report(usage: Usage) -> UsageReport:
     """`usage` in dollars."""
-    cost_usd = float(to_usd(usage.cost_nanousd))
+    cost_usd = usage.cost_nanousd / NANOUSD_PER_USD
     return UsageReport(latency_ms=usage.latency_ms, tokens=usage.tokens, cost_usd=cost_usd)

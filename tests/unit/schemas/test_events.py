@@ -10,6 +10,7 @@ from schemas.events import (
     Ended,
     LogEvent,
     Outcome,
+    canonical_bytes,
     canonical_result,
     following,
     read_event,
@@ -17,7 +18,7 @@ from schemas.events import (
 )
 from schemas.ids import EventId
 from schemas.message import Unreadable, changed, encode, plain
-from schemas.result import Status, TaskError
+from schemas.result import Status, TaskError, Usage
 
 json_values = st.recursive(
     st.none()
@@ -144,3 +145,23 @@ def test_the_result_of_a_stored_event_is_byte_for_byte_the_first_one(
     stored = read_event(encode(ended))
     assert isinstance(stored, Ended)
     assert encode(canonical_result(stored)).decode() == encode(canonical_result(ended)).decode()
+
+
+@given(
+    result=st.dictionaries(st.text(max_size=8), json_values | st.integers(), max_size=5),
+    cost=st.integers(0, 10**17),
+    outcome=st.sampled_from(Outcome),
+    error=st.none() | st.builds(TaskError, code=st.text(), message=st.text(), retryable=st.booleans()),
+)
+def test_the_result_taken_from_the_stored_bytes_is_the_canonical_one(
+    result: dict[str, Any], cost: int, outcome: Outcome, error: TaskError | None, event_of: Callable[[str], Any]
+) -> None:
+    usage = Usage(latency_ms=1, tokens=2, cost_nanousd=cost)
+    ended = changed(event_of("ended"), result=result, usage=usage, outcome=outcome, error=error)
+    assert canonical_bytes(encode(ended)) == encode(canonical_result(ended))
+
+
+def test_what_is_not_an_end_has_no_canonical_result(event_of: Callable[[str], Any]) -> None:
+    for data in (encode(event_of("accepted")), encode(event_of("ended"))[:-1], b"null"):
+        with pytest.raises(Unreadable):
+            canonical_bytes(data)
