@@ -7,7 +7,7 @@ from typing import Any
 from bus.port import Bus, Entry
 from bus.questions import LEDGER_GET
 from schemas.errors import DeadlineExceeded, NotFound, Unavailable
-from schemas.events import Ended, canonical_result
+from schemas.events import Ended, canonical_bytes, canonical_result
 from schemas.ids import TaskId, TenantId
 from schemas.ledger import LedgerGet
 from schemas.message import encode
@@ -34,8 +34,8 @@ def state_of(entry: Entry) -> str:
 
 def seen(entry: Entry) -> Seen:
     """What the task's newest entry says."""
-    event = entry.event() if state_of(entry) == "ended" else None
-    return Seen(state_of(entry), entry.sequence, result_bytes(event) if isinstance(event, Ended) else None)
+    state = state_of(entry)
+    return Seen(state, entry.sequence, canonical_bytes(entry.data) if state == "ended" else None)
 
 
 async def find(bus: Bus, tenant_id: TenantId, task_id: TaskId) -> Seen:

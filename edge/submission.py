@@ -18,7 +18,7 @@ from edge.settings import EdgeSettings
 from edge.trace import read_traceparent
 from edge.waiting import Waiter, Waiting
 from schemas.errors import BusDisconnected, Unavailable, UnknownIntent
-from schemas.events import Accepted, Ended
+from schemas.events import Accepted, canonical_bytes
 from schemas.ids import TaskId, TenantId, uuid7
 from schemas.task import TaskRequest
 
@@ -51,8 +51,8 @@ class Submission:
             event = self._event(task, tenant_id, naming, request.headers.get("traceparent"))
             with self._waiting.register(tenant_id, event.task_id) as waiter:
                 taken = await self._take(event, naming)
-                ended = await self._result(taken, waiter, prefer)
-        return answer(taken, ended, prefer)
+                result = await self._result(taken, waiter, prefer)
+        return answer(taken, result, prefer)
 
     def _check_open(self) -> None:
         if self._context.draining.is_set():
@@ -81,21 +81,22 @@ class Submission:
             return taken
         return await accept(log, event, keyed=naming.keyed, within_s=within_s)
 
-    async def _result(self, taken: Taken, waiter: Waiter, prefer: Preference) -> Ended | None:
-        if taken.ended is not None or prefer.wait_s <= 0:
-            return taken.ended
-        return await waiter.wait(prefer.wait_s)
+    async def _result(self, taken: Taken, waiter: Waiter, prefer: Preference) -> bytes | None:
+        if taken.ended is not None:
+            return result_bytes(taken.ended)
+        data = await waiter.wait(prefer.wait_s) if prefer.wait_s > 0 else None
+        return canonical_bytes(data) if data else None
 
 
-def answer(taken: Taken, ended: Ended | None, prefer: Preference) -> Answer:
-    """The response for a task that is AION's."""
+def answer(taken: Taken, result: bytes | None, prefer: Preference) -> Answer:
+    """The response for a task that is AION's; `result` is its canonical JSON if it has ended."""
     url = f"/v1/tasks/{taken.task_id}"
     fields = f"Location: {url}\r\n"
     if taken.replayed:
         fields += "Idempotency-Replayed: true\r\n"
     if prefer.applied is not None:
         fields += f"Preference-Applied: {prefer.applied}\r\n"
-    if ended is not None:
-        return Answer(result_bytes(ended), fields=fields)
+    if result is not None:
+        return Answer(result, fields=fields)
     body = json.dumps({"task_id": taken.task_id, "status_url": url}).encode()
     return Answer(body, status=202, fields=fields)

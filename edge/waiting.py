@@ -1,17 +1,15 @@
 """Requests that wait for a task's end: one live subscription for all, and a safety net under it."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
 from bus.port import Bus
 from schemas.errors import AionError
-from schemas.events import Ended
 from schemas.ids import TaskId, TenantId
-from schemas.message import decode
 
 Key: TypeAlias = tuple[TenantId, TaskId]
 TICK_S = 1.0
@@ -20,21 +18,29 @@ BACKOFF = 2.0
 
 
 class Waiter:
-    """One request's wait. Register it before the append, so that no end can pass unseen."""
+    """One request's wait. Register it before the append, so that no end can pass unseen, and leave it (`with`)."""
 
-    def __init__(self, due_s: float, recheck_s: float) -> None:
+    def __init__(self, due_s: float, recheck_s: float, leave: "Callable[[Waiter], None]") -> None:
+        self._leave = leave
         self.due_s = due_s
         self.recheck_s = recheck_s
         self.future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
 
-    async def wait(self, timeout_s: float) -> Ended | None:
-        """The terminal event, None when it did not come in time or the edge drains."""
+    def __enter__(self) -> "Waiter":
+        """Itself, registered already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nobody waits here any more."""
+        self._leave(self)
+
+    async def wait(self, timeout_s: float) -> bytes | None:
+        """The terminal event as the log holds it, None when it did not come in time or the edge drains."""
         timer = asyncio.get_running_loop().call_later(timeout_s, self.give, None)
         try:
-            data = await self.future
+            return await self.future
         finally:
             timer.cancel()
-        return decode(data, Ended) if data else None
 
     def give(self, data: bytes | None) -> None:
         """Hand over the end; only the first counts."""
@@ -56,21 +62,14 @@ class Waiting:
         self.rescued = 0
         """Ends that the live feed missed and the safety net found."""
 
-    @contextmanager
-    def register(self, tenant_id: TenantId, task_id: TaskId) -> Iterator[Waiter]:
-        """A waiter for the task, forgotten on leaving."""
-        waiter = Waiter(self._clock() + self._recheck_s, self._recheck_s)
+    def register(self, tenant_id: TenantId, task_id: TaskId) -> Waiter:
+        """A waiter for the task, forgotten on leaving it."""
+        key = (tenant_id, task_id)
+        waiter = Waiter(self._clock() + self._recheck_s, self._recheck_s, partial(self._forget, key))
         if self.closed:
             waiter.give(None)
-        key = (tenant_id, task_id)
         self._waiters.setdefault(key, {})[waiter] = None
-        try:
-            yield waiter
-        finally:
-            waiters = self._waiters.get(key, {})
-            waiters.pop(waiter, None)
-            if not waiters:
-                self._waiters.pop(key, None)
+        return waiter
 
     def ended(self, subject: str, _sequence: int, data: bytes) -> None:
         """The live feed's callback: `aion.live.ended.<outcome>.<tenant>.<task_id>`."""
@@ -118,6 +117,12 @@ class Waiting:
         if entry is not None and entry.subject.split(".")[2] == "ended" and self._waiters.get(key):
             self.rescued += 1
             self._give(key, entry.data)
+
+    def _forget(self, key: Key, waiter: Waiter) -> None:
+        waiters = self._waiters.get(key, {})
+        waiters.pop(waiter, None)
+        if not waiters:
+            self._waiters.pop(key, None)
 
     def _give(self, key: Key, data: bytes | None) -> None:
         for waiter in self._waiters.get(key, ()):
