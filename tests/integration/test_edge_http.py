@@ -4,7 +4,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -468,7 +468,8 @@ async def test_a_head_that_comes_byte_by_byte_is_cut_off_and_a_whole_one_may_wai
             assert b"200 OK" in await reader.readline()
             dripping = asyncio.create_task(drip(slow, b"GET /healthz HTTP/1.1\r\nX-Slow: " + b"a" * 1000))
             async with asyncio.timeout(3):
-                assert await slow_reader.read() == b""
+                with suppress(ConnectionResetError):  # what comes when a byte crosses the edge's farewell
+                    assert await slow_reader.read() == b""
             dripping.cancel()
             writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
             async with asyncio.timeout(3):
