@@ -24,10 +24,10 @@ from benchmarks.floor.wire import Wire, connect
 from benchmarks.processes import Children, cpu_us, run_to_end
 from benchmarks.servers import servers
 from benchmarks.system.lag import last_sequence, reached
-from benchmarks.system.start import environment, free_port
+from benchmarks.system.start import environment, free_port, pids_of
 from benchmarks.workload import accepted_bytes, ended_bytes, routed_bytes
 from bridges.kafka.settings import KafkaSettings
-from deploy.local import ServerInfo, env
+from deploy.local import env
 
 DRAIN_S = 300.0
 IN_FLIGHT = 2000
@@ -150,7 +150,7 @@ async def measure(folder: Path, options: argparse.Namespace) -> Drained:
         floor = await bare_producer(variables["AION_KAFKA__BOOTSTRAP"], FLOOR_EVENTS) if kafka else None
         with Children(folder / "logs", variables) as children:
             children.start(options.projection, (sys.executable, "-m", "actors", "run", options.projection))
-            pids = _pids(infos) | children.pids
+            pids = pids_of(infos) | children.pids
             before = cpu_us(pids)
             events, seconds = await drain(wire, options.projection, options.events)
             used = {name: round((us - before[name]) / options.events, 2) for name, us in cpu_us(pids).items()}
@@ -158,10 +158,6 @@ async def measure(folder: Path, options: argparse.Namespace) -> Drained:
             verified = await _verify(variables) if options.verify and kafka else None
         wire.close()
     return Drained(events, seconds, events / seconds, floor, used, verified)
-
-
-def _pids(infos: dict[str, ServerInfo]) -> dict[str, int]:
-    return {f"{name} server": info.pid for name, info in infos.items() if info.pid}
 
 
 async def _verify(variables: dict[str, str]) -> bool:

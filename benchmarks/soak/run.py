@@ -7,19 +7,16 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from benchmarks.floor.wire import Wire, connect
+from benchmarks.floor.wire import Wire
 from benchmarks.load import Sample, closed_loop, open_loop
-from benchmarks.processes import Children
-from benchmarks.servers import servers
 from benchmarks.soak.bounds import bound_of
 from benchmarks.soak.judge import Series, Trend, judge
 from benchmarks.soak.logs import Logs
 from benchmarks.soak.watch import Watch
-from benchmarks.system.http import Pool, prepare
+from benchmarks.system.http import Pool
 from benchmarks.system.lag import Lag, catch_up
-from benchmarks.system.start import HOST, PROJECTIONS, create_key, environment, free_port, ready, start_actors
-from benchmarks.workload import Sync, body
-from deploy.local import ServerInfo, env
+from benchmarks.system.start import PROJECTIONS, running
+from benchmarks.workload import Sync
 
 CONNECTIONS = 32
 TASKS_OPEN = 192
@@ -79,20 +76,11 @@ class Soaked:
 
 async def soak(order: Order, folder: Path) -> Soaked:
     """From an empty folder to a judgement. Raises `RuntimeError` when an actor ends, `TimeoutError` when one hangs."""
-    async with servers(folder, order.sync) as infos:
-        port = free_port()
-        variables = environment(env(infos.values()), port, order.sync) | {"AION_NATS__KEEP_S": str(order.keep_s)}
-        logs = Logs(folder / "logs")
-        wire = await connect(infos["nats"].url)
-        with Children(logs.folder, variables) as children:
-            start_actors(children)
-            pool = Pool(HOST, port, prepare(HOST, port, await create_key(variables), body()))
-            await ready(children, wire, pool, port)
-            found = await _load(order, pool, wire, Watch(wire, children, _pids(infos), logs), logs)
-            children.check()
-            pool.close()
-        wire.close()
-        logs.read_on()
+    logs = Logs(folder / "logs")
+    async with running(folder, order.sync, AION_NATS__KEEP_S=str(order.keep_s)) as system:
+        watch = Watch(system.wire, system.children, system.pids, logs)
+        found = await _load(order, system.pool, system.wire, watch, logs)
+    logs.read_on()
     return found
 
 
@@ -126,7 +114,3 @@ async def _watched(pool: Pool, rate: float, seconds: float, watch: Watch) -> Sam
             await watching
     latencies = sorted(chain.from_iterable(one.latencies_ms for one in slices))
     return Sample(tuple(latencies), sum(one.failed for one in slices), sum(one.seconds for one in slices))
-
-
-def _pids(infos: Mapping[str, ServerInfo]) -> dict[str, int]:
-    return {f"{name} server": info.pid for name, info in infos.items() if info.pid}

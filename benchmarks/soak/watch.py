@@ -21,10 +21,10 @@ EVERY_S = 5.0
 class Watch:
     """One run's series. `run` raises when an actor ends or a server does not answer."""
 
-    def __init__(self, wire: Wire, children: Children, servers: Mapping[str, int], logs: Logs) -> None:
+    def __init__(self, wire: Wire, children: Children, pids: Mapping[str, int], logs: Logs) -> None:
         self._wire = wire
         self._children = children
-        self._pids = {**servers, **children.pids}
+        self._pids = pids
         self._logs = logs
         self._points: dict[tuple[Kind, str], list[Point]] = defaultdict(list)
         self._began = perf_counter()

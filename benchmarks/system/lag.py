@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -10,6 +11,7 @@ from benchmarks.floor.wire import Wire
 from bus.subjects import LOG_STREAM
 
 POLL_S = 0.02
+LOOK_S = 0.02
 CATCH_UP_S = 180.0
 
 
@@ -19,6 +21,43 @@ class Lag:
 
     events: int
     caught_up_s: float
+
+
+class LagWatch:
+    """How long each event takes until a projection has committed it, asked from outside every `LOOK_S`.
+
+    Each look notes where the log ends, and the next look at which a projection has come so far gives one sample in
+    milliseconds: an upper bound, by up to `LOOK_S` and the time of the questions.
+    """
+
+    def __init__(self, wire: Wire, projections: Sequence[str]) -> None:
+        self._wire = wire
+        self._open: dict[str, deque[tuple[float, int]]] = {name: deque() for name in projections}
+        self._lags_ms: dict[str, list[float]] = {name: [] for name in projections}
+
+    @property
+    def lags_ms(self) -> Mapping[str, Sequence[float]]:
+        """The samples so far, ascending."""
+        return {name: sorted(lags) for name, lags in self._lags_ms.items()}
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """One look at the log and at every projection."""
+        now, end = perf_counter(), await last_sequence(self._wire)
+        for looks in self._open.values():
+            looks.append((now, end))
+        await asyncio.gather(*(self._ask(name) for name in self._open))
+
+    async def _ask(self, name: str) -> None:
+        at, now = await position(self._wire, name) or 0, perf_counter()
+        looks = self._open[name]
+        while looks and looks[0][1] <= at:
+            self._lags_ms[name].append((now - looks.popleft()[0]) * 1000)
 
 
 async def last_sequence(wire: Wire) -> int:

@@ -1,24 +1,64 @@
-"""Starting the actors of one measurement and waiting until they answer tasks."""
+"""A whole installation for one measurement, waited for until it answers tasks."""
 
 import asyncio
 import re
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from benchmarks.floor.wire import Wire
+from benchmarks.floor.wire import Wire, connect
 from benchmarks.processes import Children, run_to_end
-from benchmarks.system.http import Pool
+from benchmarks.servers import servers
+from benchmarks.system.http import Pool, prepare
 from benchmarks.system.lag import position
-from benchmarks.workload import Sync
+from benchmarks.workload import Sync, body
+from deploy.local import ServerInfo, env
 
 PROCFILE = Path(__file__).parents[2] / "Procfile"
 PROJECTIONS = ("kafka", "ledger")
 HOST = "127.0.0.1"
 READY_S = 90.0
 _KEY = re.compile(r"aion_[0-9A-Za-z]+_[0-9A-Za-z]+_[0-9A-Za-z]+")
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """What runs. `folder` is the servers', `pids` are theirs and the actors', `pool` posts one task again and again."""
+
+    folder: Path
+    pool: Pool
+    wire: Wire
+    children: Children
+    pids: Mapping[str, int]
+
+
+@asynccontextmanager
+async def running(folder: Path, sync: Sync, **settings: str) -> AsyncIterator[System]:
+    """Fresh servers and every actor, with `settings` besides; the actors' logs stay in `folder / "logs"`.
+
+    Raises `RuntimeError` when an actor ended meanwhile, `TimeoutError` when one never answers.
+    """
+    async with servers(folder / "servers", sync) as infos:
+        port = free_port()
+        variables = environment(env(infos.values()), port, sync) | settings
+        wire = await connect(infos["nats"].url)
+        with Children(folder / "logs", variables) as children:
+            start_actors(children)
+            pool = Pool(HOST, port, prepare(HOST, port, await create_key(variables), body()))
+            await ready(children, wire, pool, port)
+            yield System(folder / "servers", pool, wire, children, pids_of(infos) | children.pids)
+            children.check()
+            pool.close()
+        wire.close()
+
+
+def pids_of(infos: Mapping[str, ServerInfo]) -> dict[str, int]:
+    """The servers that were started here."""
+    return {f"{name} server": info.pid for name, info in infos.items() if info.pid}
 
 
 def free_port() -> int:
