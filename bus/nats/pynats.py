@@ -121,10 +121,15 @@ class PyNatsClient:
 
     async def drain(self, subscription: Subscription, timeout_s: float) -> None:
         """See `Client.drain`."""
+        native = _native(subscription)
         try:
             if self.connected:
                 async with timeout(timeout_s):
-                    await _native(subscription).drain()  # type: ignore[no-untyped-call]
+                    # Its own drain sends a PING past the UNSUB that still waits to be written, and forgets the
+                    # subscription at the PONG: what the server sent in between is lost (nats-py 2.16).
+                    await self._library._send_unsubscribe(native._id)
+                    await self._library.flush(max(1, round(timeout_s)))
+                    await native.drain()  # type: ignore[no-untyped-call]
         except (NatsError, TimeoutError):
             self._log.info("drain_cut_short", subject=subscription.subject)
         await self.unsubscribe(subscription)
