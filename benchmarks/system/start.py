@@ -22,6 +22,7 @@ PROCFILE = Path(__file__).parents[2] / "Procfile"
 PROJECTIONS = ("kafka", "ledger")
 HOST = "127.0.0.1"
 READY_S = 90.0
+BUILD_S = 600.0
 _KEY = re.compile(r"aion_[0-9A-Za-z]+_[0-9A-Za-z]+_[0-9A-Za-z]+")
 
 
@@ -42,6 +43,7 @@ async def running(folder: Path, sync: Sync, **settings: str) -> AsyncIterator[Sy
 
     Raises `RuntimeError` when an actor ended meanwhile, `TimeoutError` when one never answers.
     """
+    await run_to_end((sys.executable, "-m", "executors.wasm.build"), {}, BUILD_S)
     async with servers(folder / "servers", sync) as infos:
         port = free_port()
         variables = environment(env(infos.values()), port, sync) | settings
