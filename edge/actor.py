@@ -12,18 +12,20 @@ from pydantic import BaseModel
 from actors.runtime import Actor, Context
 from bus import subjects
 from bus.waiting import timeout
-from edge.admission import Admission
-from edge.answer import Answer
-from edge.catalogue import Catalogue
-from edge.credentials import Credentials
-from edge.front import Front
-from edge.heads import Heads, HeadsSite
-from edge.health import Health
-from edge.routes import Routes
+from edge.http.answer import Answer
+from edge.http.front import Front
+from edge.http.heads import Heads, HeadsSite
+from edge.http.health import Health
+from edge.http.routes import Routes
+from edge.identity.credentials import Credentials
+from edge.rest.submission import Submission
+from edge.rest.tasks import Tasks
 from edge.settings import EdgeSettings
-from edge.submission import Submission
-from edge.tasks import Tasks
-from edge.waiting import Waiting
+from edge.tasks.admission import Admission
+from edge.tasks.catalogue import Catalogue
+from edge.tasks.desk import Desk
+from edge.tasks.intake import Intake
+from edge.tasks.waiting import Waiting
 from schemas.errors import Misconfigured
 
 KEEPALIVE_S = 75.0
@@ -44,8 +46,9 @@ class Edge(Actor):
         self._waiting = Waiting(context.bus, context.log, _loop_time, settings.recheck_s)
         self._heads = Heads(settings.head_timeout_s)
         self._admission = Admission(context, settings.max_backlog)
-        self._submission = Submission(context, settings, self._catalogue, self._waiting, self._admission)
-        self._tasks = Tasks(context, settings)
+        self._intake = Intake(context, settings, self._catalogue, self._waiting, self._admission)
+        self._desk = Desk(context, settings)
+        self._tasks = Tasks(context, settings, self._desk)
         self._loaded = False
         self._watch: asyncio.Task[None] | None = None
         self.port = settings.port
@@ -92,8 +95,8 @@ class Edge(Actor):
         """How much is open, and what was rescued or dropped."""
         return {
             "port": self.port,
-            "submissions": self._submission.bulkhead.inside,
-            "streams": self._tasks.streams.inside,
+            "submissions": self._intake.bulkhead.inside,
+            "streams": self._desk.streams.inside,
             "dropped_streams": self._tasks.dropped_streams,
             "slow_heads": self._heads.cut,
             "rescued_waits": self._waiting.rescued,
@@ -132,7 +135,7 @@ class Edge(Actor):
         health, tasks = Health(self._checks), self._tasks
         routes = Routes(
             {
-                "/v1/tasks": {"POST": self._submission.post},
+                "/v1/tasks": {"POST": Submission(self._limits, self._intake).post},
                 "/v1/tasks/{task_id}": {"GET": tasks.get},
                 "/v1/tasks/{task_id}/events": {"GET": tasks.events},
                 "/v1/tasks/{task_id}/cancel": {"POST": tasks.cancel},
@@ -159,7 +162,7 @@ class Edge(Actor):
         self.context.draining.set()
         with suppress(TimeoutError):
             async with timeout(self._limits.drain_grace_s):
-                await self._submission.bulkhead.empty()
+                await self._intake.bulkhead.empty()
         self._waiting.close()
         await runner.cleanup()
         self._heads.close()

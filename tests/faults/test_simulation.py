@@ -15,10 +15,11 @@ from simulation.many import Tally, play_all
 from simulation.sinks import KafkaStore, LedgerStore
 from simulation.world import digest, play
 
-import edge.acceptance
-import edge.cancel
-import edge.reading
-import edge.submission
+import edge.rest.submission
+import edge.tasks.acceptance
+import edge.tasks.cancel
+import edge.tasks.intake
+import edge.tasks.reading
 from actors.runtime import Context
 from actors.runtime.crew import Crew
 from actors.sweeper.actor import Sweeper
@@ -30,9 +31,10 @@ from bus.memory.queue import MemoryDelivery
 from bus.persist import persist
 from bus.port import Delivery, Entry, Log
 from bus.subjects import of_event, task_subject
-from edge.acceptance import Taken
-from edge.credentials import Credentials
-from edge.intake import Naming
+from edge.identity.caller import Caller
+from edge.identity.credentials import Credentials
+from edge.tasks.acceptance import Taken
+from edge.tasks.request import Naming
 from executors.wasm.actor import WasmExecutor
 from schemas.errors import Unavailable, WrongSequence
 from schemas.events import Accepted, Ended, TaskEvent
@@ -95,7 +97,7 @@ def the_log_does_not_compare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @defect("task_lost")
 def the_edge_says_accepted_before_the_log_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    accept = edge.acceptance.accept
+    accept = edge.tasks.acceptance.accept
 
     async def hopeful(log: Log, event: Accepted, *, keyed: bool, within_s: float) -> Taken:
         try:
@@ -103,22 +105,22 @@ def the_edge_says_accepted_before_the_log_does(monkeypatch: pytest.MonkeyPatch) 
         except Unavailable:
             return Taken(event.task_id, replayed=False)
 
-    monkeypatch.setattr(edge.submission, "accept", hopeful)
+    monkeypatch.setattr(edge.tasks.intake, "accept", hopeful)
 
 
 @defect("one_reference_two_tasks")
 def an_idempotency_key_names_a_new_task_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = Random(1)
 
-    def read_naming(*_: object) -> Naming:
+    def name_task(*_: object) -> Naming:
         return Naming(TaskId(uuid7(1, rng.randbytes(10))), keyed=True)
 
-    monkeypatch.setattr(edge.submission, "read_naming", read_naming)
+    monkeypatch.setattr(edge.rest.submission, "name_task", name_task)
 
 
 @defect("answered_with_another")
 def a_key_that_comes_back_with_another_body_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edge.acceptance.fingerprint", lambda _: "same")
+    monkeypatch.setattr("edge.tasks.acceptance.fingerprint", lambda _: "same")
 
 
 @defect("second_end", "event_after_end", "illegal_transition")
@@ -167,30 +169,30 @@ def an_executor_that_lost_its_lease_appends_after_whatever_is_last(monkeypatch: 
 
 @defect("answer_differs")
 def a_cancel_that_lost_the_race_says_that_it_won(monkeypatch: pytest.MonkeyPatch) -> None:
-    end = edge.cancel._end
+    end = edge.tasks.cancel._end
 
     async def boasting(context: Context, entries: Any, mark: Any, within_s: float) -> Ended | None:
         won = await end(context, entries, mark, within_s)
         events = [entry.event() for entry in entries]
-        return won or edge.cancel.cancelled_event(events, mark)
+        return won or edge.tasks.cancel.cancelled_event(events, mark)
 
-    monkeypatch.setattr(edge.cancel, "_end", boasting)
+    monkeypatch.setattr(edge.tasks.cancel, "_end", boasting)
 
 
 @defect("answer_without_end", "one_reference_two_tasks", "answered_with_another", "refused_task_exists")
 def an_edge_takes_every_key_for_one_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Credentials, "tenant_of", lambda *_: TenantId("acme"))
+    monkeypatch.setattr(Credentials, "caller_of", lambda *_: Caller(TenantId("acme"), "key:any"))
 
 
 @defect("replay_differs", "answer_differs")
 def an_answer_tells_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    render = edge.reading.result_bytes
+    render = edge.tasks.reading.result_bytes
     told: Iterator[int] = iter(range(10**9))
 
     def chatty(ended: Ended) -> bytes:
         return render(changed(ended, usage=changed(ended.usage, latency_ms=next(told))))
 
-    monkeypatch.setattr(edge.submission, "result_bytes", chatty)
+    monkeypatch.setattr(edge.tasks.intake, "result_bytes", chatty)
 
 
 @defect("kafka_missing", "kafka_skipped", "ledger_missing", "ledger_differs", "not_billed", "crash")

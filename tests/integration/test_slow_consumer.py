@@ -17,7 +17,7 @@ from bus import Bus, open_bus
 from bus.nats.connection import connect
 from bus.nats.message import Message
 from bus.subjects import accepted
-from edge.waiting import Waiting
+from edge.tasks.waiting import Waiting
 from schemas.ids import TaskId, TenantId
 from schemas.task import Priority
 

@@ -13,9 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from simulation.loop import VirtualLoop
 
 from bus.memory import MemoryBus, MemoryServer
-from edge.acceptance import Taken, Times, accept, accepted_event, meet
-from edge.cancel import Mark, cancelled_event
-from edge.intake import read_request
+from edge.tasks.acceptance import Taken, Times, accept, accepted_event, meet
+from edge.tasks.cancel import Mark, cancelled_event
+from edge.tasks.request import read_request
 from schemas.errors import Conflict, KeyReused, LogFull, Unavailable
 from schemas.events import Accepted, Ended
 from schemas.ids import EventId, TaskId, TenantId, keyed_task_id, uuid7

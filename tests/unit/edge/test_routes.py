@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import web
 
-from edge.routes import Routes
+from edge.http.routes import Routes
 
 
 async def tasks(_request: web.BaseRequest) -> web.Response:

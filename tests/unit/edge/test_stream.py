@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from bus.port import Entry
-from edge.stream import SlowReader, Writer, pump
+from edge.rest.stream import SlowReader, Writer, pump
 
 
 class Socket:

@@ -5,11 +5,11 @@ import asyncio
 import structlog
 
 from bus.memory import MemoryBus, MemoryServer
-from edge.acceptance import Times, accept, accepted_event
-from edge.cancel import Mark, cancelled_event
-from edge.catalogue import Catalogue
-from edge.intake import read_request
-from edge.waiting import Waiting
+from edge.tasks.acceptance import Times, accept, accepted_event
+from edge.tasks.cancel import Mark, cancelled_event
+from edge.tasks.catalogue import Catalogue
+from edge.tasks.request import read_request
+from edge.tasks.waiting import Waiting
 from schemas.events import Accepted, AttemptFailed, Ended
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.message import changed, encode

@@ -7,8 +7,8 @@ from actors.runtime import Context
 from bus import subjects
 from bus.persist import persist
 from bus.port import Entry
-from edge.errors import CancelTooLate
-from edge.reading import find, result_bytes
+from edge.tasks.errors import CancelTooLate
+from edge.tasks.reading import find, result_bytes
 from schemas.errors import AionError, Unavailable, WrongSequence
 from schemas.events import (
     UNROUTED,

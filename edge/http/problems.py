@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from edge.errors import BodyInvalid, CancelTooLate
+from edge.tasks.errors import BodyInvalid, CancelTooLate
 from schemas.errors import AionError
 
 CONTENT_TYPE = "application/problem+json"

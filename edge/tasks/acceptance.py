@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from bus.persist import persist
 from bus.port import Log
-from edge.intake import fingerprint
+from edge.tasks.request import fingerprint
 from schemas.errors import AionError, Conflict, KeyReused, Unavailable, WrongSequence
 from schemas.events import Accepted, Brief, Ended, read_task_event
 from schemas.ids import EventId, TaskId, TenantId

@@ -1,17 +1,16 @@
-"""From bytes and headers to typed values: pure, and the only place where a client's input is believed."""
+"""From a client's bytes to a task: pure, and the only place where its input is believed."""
 
 import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from edge.errors import BodyInvalid, FieldError
+from edge.tasks.errors import BodyInvalid, FieldError
 from schemas.errors import Forbidden, InvalidRequest
 from schemas.ids import TaskId, TenantId, keyed_task_id, subject_token
 from schemas.message import encode
@@ -20,7 +19,6 @@ from schemas.task import TaskRequest
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
-_WAIT: Final = re.compile(r"[0-9]{1,6}")
 
 
 def check_depth(body: bytes, max_depth: int) -> None:
@@ -91,9 +89,8 @@ class Naming:
     keyed: bool
 
 
-def read_naming(headers: Mapping[str, str], request: TaskRequest, tenant_id: TenantId) -> Naming:
-    """The task named by `Idempotency-Key`, else by the body. Raises `InvalidRequest`."""
-    key = headers.get("Idempotency-Key")
+def name_task(key: str | None, request: TaskRequest, tenant_id: TenantId) -> Naming:
+    """The task named by an idempotency key, else by the body. Raises `InvalidRequest`."""
     if key is None:
         return Naming(TaskId(request.task_id) if request.task_id else None, keyed=False)
     if not _KEY.fullmatch(key):
@@ -103,42 +100,9 @@ def read_naming(headers: Mapping[str, str], request: TaskRequest, tenant_id: Ten
     return Naming(keyed_task_id(tenant_id, key), keyed=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
-    """How long to wait, and what to say in `Preference-Applied` (None: the client preferred nothing)."""
-
-    wait_s: float
-    applied: str | None = None
-
-
-def read_prefer(values: list[str], default_s: float, max_s: float) -> Preference:
-    """RFC 7240: `respond-async` and `wait=N`, others are ignored. `InvalidRequest` for a `wait` that is no number."""
-    if not values:
-        return Preference(default_s)
-    found: dict[str, str] = {}
-    for part in ",".join(values).split(","):
-        name, _, value = part.split(";")[0].partition("=")
-        found.setdefault(name.strip().lower(), value.strip().strip('"'))
-    if "wait" in found:
-        if not _WAIT.fullmatch(found["wait"]):
-            raise InvalidRequest(f"Prefer: wait={found['wait'][:40]!r} is not whole seconds: use wait=10")
-        wait_s = min(float(found["wait"]), max_s)
-        return Preference(wait_s, f"wait={wait_s:g}")
-    return Preference(0.0, "respond-async") if "respond-async" in found else Preference(default_s)
-
-
 def read_task_id(text: str) -> TaskId:
     """A task id from a path. Raises `InvalidRequest`."""
     return TaskId(subject_token(text))
-
-
-def read_event_id(text: str | None) -> int:
-    """`Last-Event-ID` as a log sequence, 0 without one. Raises `InvalidRequest`."""
-    if not text:
-        return 0
-    if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise InvalidRequest(f"Last-Event-ID {text[:40]!r} is not the id of an event: resend the last `id:` you saw")
-    return int(text)
 
 
 def _fault(details: ErrorDetails) -> FieldError:

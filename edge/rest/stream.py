@@ -9,8 +9,8 @@ from aiohttp import web
 
 from bus.port import Entry
 from bus.waiting import timeout
-from edge.answer import SERVER
-from edge.reading import seen, state_of, without_params
+from edge.http.answer import SERVER
+from edge.tasks.reading import seen, state_of, without_params
 
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",

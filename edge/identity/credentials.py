@@ -1,10 +1,11 @@
-"""From an `Authorization` header to a tenant."""
+"""From an `Authorization` header to a caller."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 
+from edge.identity.caller import Caller
 from schemas.errors import Unauthenticated
 from schemas.ids import TenantId
 from schemas.keys import ParsedKey, parse, record_key, verify
@@ -17,6 +18,7 @@ class _Verified:
     record_key: str
     record_bytes: bytes
     record: ApiKeyRecord
+    caller: Caller
 
 
 class Credentials:
@@ -32,21 +34,21 @@ class Credentials:
         self._max_cached = max_cached
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
-    def tenant_of(self, authorization: str | None) -> TenantId:
-        """The tenant a header speaks for. Raises `Unauthenticated`, alike for unknown and for wrong keys."""
+    def caller_of(self, authorization: str | None) -> Caller:
+        """Whom a header speaks for. Raises `Unauthenticated`, alike for unknown and for wrong keys."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("no API key: send Authorization: Bearer aion_...")
         digest = sha256(token.encode("utf-8", "surrogateescape")).digest()
         seen = self._verified.get(digest)
         if seen is not None and self._still_good(seen):
-            return TenantId(seen.record.tenant_id)
+            return seen.caller
         self._verified.pop(digest, None)
         verified = self._verify(parse(token.strip()))
         self._verified[digest] = verified
         while len(self._verified) > self._max_cached:
             self._verified.popitem(last=False)
-        return TenantId(verified.record.tenant_id)
+        return verified.caller
 
     def _still_good(self, seen: _Verified) -> bool:
         expires = seen.record.expires_at_ms
@@ -60,7 +62,8 @@ class Credentials:
         verify(parsed, record, self._now_ms())
         if record is None or stored is None:
             raise Unauthenticated(f"API key {parsed.key_id} is not known: create one with aionctl key create")
-        return _Verified(key, stored, record)
+        caller = Caller(TenantId(record.tenant_id), f"key:{record.key_id}")
+        return _Verified(key, stored, record, caller)
 
 
 def _read(stored: bytes | None) -> ApiKeyRecord | None:

@@ -9,16 +9,17 @@ from typing import Final
 from aiohttp import HttpVersion11, web
 
 from actors.runtime import Context
-from edge.answer import REQUEST_ID, SERVER
-from edge.credentials import Credentials
-from edge.heads import Heads
-from edge.problems import http_problem, internal_problem, problem
-from edge.routes import Routes
-from edge.trace import read_request_id
+from edge.http.answer import REQUEST_ID, SERVER
+from edge.http.heads import Heads
+from edge.http.problems import http_problem, internal_problem, problem
+from edge.http.routes import Routes
+from edge.identity.caller import Caller
+from edge.identity.credentials import Credentials
+from edge.tasks.trace import read_request_id
 from schemas.errors import AionError
 from schemas.ids import TenantId
 
-TENANT: Final = web.RequestKey("tenant", str)
+CALLER: Final = web.RequestKey("caller", Caller)
 TASK_ID: Final = web.RequestKey("task_id", str)
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -70,7 +71,7 @@ class Front:
         if "Expect" in headers:
             await _go_on(request)
         if path.startswith("/v1/"):
-            request[TENANT] = self._credentials.tenant_of(headers.get("Authorization"))
+            request[CALLER] = self._credentials.caller_of(headers.get("Authorization"))
         handler, task_id = self._routes.find(request.method, path)
         if task_id:
             request[TASK_ID] = task_id
@@ -79,7 +80,7 @@ class Front:
 
 def tenant_of(request: web.BaseRequest) -> TenantId:
     """The tenant of the request's credential."""
-    return TenantId(request[TENANT])
+    return request[CALLER].tenant_id
 
 
 async def _go_on(request: web.BaseRequest) -> None:

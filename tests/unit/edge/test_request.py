@@ -8,17 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.errors import BodyInvalid
-from edge.intake import (
+from edge.http.headers import read_event_id, read_prefer
+from edge.tasks.errors import BodyInvalid
+from edge.tasks.request import (
     check_depth,
     check_timeout,
     fingerprint,
-    read_event_id,
-    read_naming,
-    read_prefer,
+    name_task,
     read_request,
 )
-from edge.trace import read_request_id, read_traceparent
+from edge.tasks.trace import read_request_id, read_traceparent
 from schemas.errors import InvalidRequest
 from schemas.ids import TenantId, keyed_task_id
 
@@ -71,15 +70,15 @@ def test_more_time_than_the_log_can_hold_a_task_is_refused_by_naming_the_cap() -
 
 def test_a_key_names_the_task_of_its_tenant() -> None:
     request = read_request(b'{"intent":"a"}', 32)
-    naming = read_naming({"Idempotency-Key": "k"}, request, TENANT)
+    naming = name_task("k", request, TENANT)
     assert (naming.chosen, naming.keyed) == (keyed_task_id(TENANT, "k"), True)
-    assert read_naming({}, request, TENANT).chosen is None
+    assert name_task(None, request, TENANT).chosen is None
 
 
 @pytest.mark.parametrize("key", ["", "a b", "ä", "k" * 256, "a\x7f"])
 def test_a_key_that_is_not_visible_ascii_is_refused(key: str) -> None:
     with pytest.raises(InvalidRequest):
-        read_naming({"Idempotency-Key": key}, read_request(b'{"intent":"a"}', 32), TENANT)
+        name_task(key, read_request(b'{"intent":"a"}', 32), TENANT)
 
 
 @pytest.mark.parametrize(

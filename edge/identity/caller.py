@@ -1,0 +1,16 @@
+"""Who asks, once the credential was verified."""
+
+from dataclasses import dataclass
+
+from schemas.ids import TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The tenant a request acts for, and the credential it came with.
+
+    `name` is safe in logs, in audit events and as the name of a limit: `key:<key_id>` or `user:<subject>`.
+    """
+
+    tenant_id: TenantId
+    name: str

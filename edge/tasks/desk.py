@@ -1,0 +1,65 @@
+"""What every door may do with tasks that exist, within the edge's bounds; taking new ones in is `Intake`'s."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from actors.runtime import Context
+from bus.port import Entry
+from edge.settings import EdgeSettings
+from edge.tasks import reading
+from edge.tasks.bulkhead import Bulkhead
+from edge.tasks.cancel import cancel
+from schemas.errors import BusDisconnected, Unavailable
+from schemas.ids import TaskId, TenantId
+
+
+class Desk:
+    """Reads, cancels and follows; the tenant is part of every look-up, so no check can be forgotten.
+
+    Each call raises `TooManyRequests` at its bound and `BusDisconnected` without a bus, both at once.
+    """
+
+    def __init__(self, context: Context, settings: EdgeSettings) -> None:
+        self._context = context
+        self._settings = settings
+        self._reads = Bulkhead("reads", settings.max_reading)
+        self.streams = Bulkhead("streams", settings.max_open_streams)
+
+    async def find(self, tenant_id: TenantId, task_id: TaskId) -> reading.Seen:
+        """The newest of the task. Raises `NotFound`, alike for unknown tasks and for other tenants', `Unavailable`."""
+        with self._reading():
+            return await reading.find(self._context.bus, tenant_id, task_id)
+
+    async def history(self, tenant_id: TenantId, task_id: TaskId) -> list[dict[str, Any]]:
+        """The task's events that are still in the log, without their params. Raises `NotFound`."""
+        with self._reading():
+            return await reading.history(self._context.bus, tenant_id, task_id)
+
+    async def cancel(self, tenant_id: TenantId, task_id: TaskId) -> bytes:
+        """The canonical result of the task, ended as CANCELED. Raises `CancelTooLate`, `NotFound`, `Unavailable`."""
+        with self._reading():
+            return await cancel(self._context, tenant_id, task_id, self._settings.accept_timeout_s)
+
+    @contextmanager
+    def streaming(self) -> Iterator[None]:
+        """Room for one stream. Raises `Unavailable` on a drain besides."""
+        if self._context.draining.is_set():
+            raise Unavailable("this edge is draining: connect again, another takes it", retry_after_s=1)
+        with self.streams:
+            self._check_connected()
+            yield
+
+    def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int) -> AsyncIterator[Entry]:
+        """The task's events after sequence `after`, past and coming; it ends after the terminal one."""
+        return self._context.bus.log.follow(tenant_id, task_id, after=after)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        with self._reads:
+            self._check_connected()
+            yield
+
+    def _check_connected(self) -> None:
+        if not self._context.bus.connected:
+            raise BusDisconnected("the bus is away: try again", retry_after_s=2)
