@@ -1,7 +1,8 @@
 """What a large log costs: `python -m benchmarks.large_log [--events 5000000] [--json]`.
 
 The same figures are taken when the log holds 20,000 events and when it holds all of them: compare-and-set appends, one
-at a time and 64 at once, the server's start after `kill -9`, and the time until a sweeper has read the log.
+at a time and 64 at once, the server's start after `kill -9`, and the time until a sweeper has read the log: one without
+anything to go by, and one that finds the mark of the first.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from benchmarks.processes import Children, run_to_end
 from benchmarks.servers import UNUSED, servers
 from benchmarks.system.lag import last_sequence, reached
 from benchmarks.system.start import environment, free_port
-from benchmarks.workload import accepted_bytes
+from benchmarks.workload import ended_bytes
 from deploy.local import DATA_DIR, env, up
 
 FEW = 20_000
@@ -35,6 +36,8 @@ SINGLES = 300
 OPEN = 64
 OPEN_S = 5.0
 START_S = 300.0
+MARK_S = 6.0
+"""A sweeper that has read all of the log marks where the next may begin every 5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Costs:
     restart_s: float
     server_mib: float
     sweeper_read_s: float
+    sweeper_again_s: float
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -58,10 +62,10 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 async def append(appends: Appends, name: bytes) -> None:
-    """One acceptance of a task that is not there yet."""
+    """The first event of a task that is not there yet; one that leaves nothing open, which a sweeper would end."""
     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-    subject, guard = b"aion.task.accepted.normal.bench." + name, b"aion.task.*.*.bench." + name
-    appends.append(Append(subject, guard, 0, accepted_bytes(), done.set_result))
+    subject, guard = b"aion.task.ended.completed.bench." + name, b"aion.task.*.*.bench." + name
+    appends.append(Append(subject, guard, 0, ended_bytes(), done.set_result))
     if not await done:
         raise RuntimeError(f"{name.decode()} was refused")
 
@@ -100,8 +104,14 @@ async def restart(folder: Path, pid: int) -> tuple[float, int]:
     return perf_counter() - began, info.pid or 0
 
 
-async def sweeper_costs(wire: Wire, folder: Path, variables: dict[str, str]) -> float:
-    """Seconds from a sweeper's first look at the log until it knows all of it."""
+async def sweeper_costs(wire: Wire, folder: Path, variables: dict[str, str]) -> tuple[float, float]:
+    """Seconds until a sweeper knows all of the log: the first that there ever was, and the next."""
+    first_s = await _sweeper_reads(wire, folder, variables)
+    return first_s, await _sweeper_reads(wire, folder, variables)
+
+
+async def _sweeper_reads(wire: Wire, folder: Path, variables: dict[str, str]) -> float:
+    """Seconds from its first look at the log; it ends once it has marked where the next may begin."""
     target = await last_sequence(wire)
     with Children(folder / "logs", variables) as children:
         children.start("sweeper", (sys.executable, "-m", "actors", "run", "sweeper"))
@@ -109,8 +119,10 @@ async def sweeper_costs(wire: Wire, folder: Path, variables: dict[str, str]) -> 
             await reached(wire, "sweeper", 0)
             began = perf_counter()
             await reached(wire, "sweeper", target)
+            read_s = perf_counter() - began
+            await asyncio.sleep(MARK_S)
             children.check()
-    return perf_counter() - began
+    return read_s
 
 
 async def measure(folder: Path, events: int) -> list[Costs]:
@@ -128,8 +140,8 @@ async def measure(folder: Path, events: int) -> list[Costs]:
             wire.close()
             seconds, pid = await restart(folder, pid)
             wire = await connect(infos["nats"].url)
-            read_s = await sweeper_costs(wire, folder, variables)
-            found.append(Costs(await last_sequence(wire), p50_ms, per_s, seconds, _resident_mib(pid), read_s))
+            read_s, again_s = await sweeper_costs(wire, folder, variables)
+            found.append(Costs(await last_sequence(wire), p50_ms, per_s, seconds, _resident_mib(pid), read_s, again_s))
             wire.close()
     return found
 

@@ -54,3 +54,15 @@ class ProjectionPosition(Message):
     head: Annotated[int, Meta(ge=0)]
     lag_s: Annotated[float, Meta(ge=0)]
     at_ms: int
+
+
+class SweepMark(Message):
+    """How far back open tasks reach (`POSITIONS`, key `sweeper`): every task accepted before `low` has ended.
+
+    It stays true, since nothing follows an end, for as long as the log is the one `created` with this event as `seen`.
+    """
+
+    created: str
+    low: Annotated[int, Meta(ge=1)]
+    seen: Annotated[int, Meta(ge=1)]
+    seen_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]

@@ -19,7 +19,10 @@ class OpenTask:
     intent: str
     accepted_at_ms: int
     deadline_ms: int
+    accepted: int
+    """The sequence of its first event."""
     sequence: int
+    """The sequence of its newest."""
     engine: Engine = UNROUTED
     engine_name: str | None = None
     traceparent: str | None = None
@@ -28,8 +31,8 @@ class OpenTask:
 class OpenTasks:
     """Feed it every entry in log order; ask which tasks are overdue.
 
-    About 0.5 kB a task. A task whose `accepted` lies before the first event fed is unknown, and so not swept:
-    the log's window is at least twice the longest deadline.
+    About 0.5 kB a task. A task whose `accepted` lies before the first event fed is unknown, and so not swept: that is
+    where every task has ended (`actors.sweeper.mark`), or the log's window, at least twice the longest deadline.
     """
 
     def __init__(self) -> None:
@@ -70,10 +73,15 @@ class OpenTasks:
             intent=brief.intent,
             accepted_at_ms=brief.accepted_at_ms,
             deadline_ms=brief.deadline_ms,
+            accepted=entry.sequence,
             sequence=entry.sequence,
             traceparent=accepted.traceparent,
         )
         heapq.heappush(self._due, (brief.deadline_ms, tenant_id, task_id))
+
+    def oldest(self) -> int | None:
+        """The sequence of the oldest open task's `accepted`, None when none is open."""
+        return next((task.accepted for task in self._open.values()), None)
 
     def overdue(self, before_ms: int, limit: int) -> list[OpenTask]:
         """At most `limit` open tasks whose deadline is before `before_ms`, each handed out once.

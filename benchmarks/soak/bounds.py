@@ -7,11 +7,11 @@ ACTOR_MIB = Bound(per_hour=8.0, noise=1.0)
 """An interpreter's heap moves by some hundred KiB with what is in flight; the rest of a rise is kept for good."""
 SERVER_MIB = {
     "nats server": Bound(per_hour=8.0, noise=12.0),
-    "kafka server": Bound(per_hour=16.0, noise=12.0),
+    "kafka server": Bound(per_hour=16.0, noise=12.0, level=400.0),
     "postgres server": Bound(per_hour=8.0, noise=4.0),
 }
-"""Collectors of garbage swing by what they have not collected; PostgreSQL's sessions and workers come and go. Kafka
-maps the indexes of its topics, which grow with what it keeps for a week."""
+"""Collectors of garbage swing by what they have not collected; PostgreSQL's sessions and workers come and go. Kafka's
+virtual machine fills its heap up to 256 MiB before it collects all of it, and needs up to 140 MiB besides."""
 PASSING_FDS = Bound(noise=96.0)
 """Of PostgreSQL's children: an autovacuum worker comes with some sixty for a moment, and the processes that read and
 write pages each open each table's files once."""

@@ -27,12 +27,14 @@ class Series:
 class Bound:
     """The most that a figure may rise: `per_hour`, or less than `noise` plus `share` of its median in the time judged.
 
-    The second part is what a short run cannot tell from noise; the longer the run, the less an hour it allows.
+    The second part is what a short run cannot tell from noise; the longer the run, the less an hour it allows. Up to
+    `level` nothing counts: what is bounded by construction may fill.
     """
 
     per_hour: float = 0.0
     noise: float = 0.0
     share: float = 0.0
+    level: float = 0.0
 
     def most_per_hour(self, middle: float, seconds: float) -> float:
         """The bound on the slope, for a figure of that median judged over `seconds`."""
@@ -53,11 +55,12 @@ class Trend:
     """The maximum of the whole run."""
     slope: float
     bound: float
+    level: float = 0.0
 
     @property
     def grows(self) -> bool:
-        """Whether it rises faster than it may."""
-        return self.slope > self.bound
+        """Whether it rises faster than it may, and is past where it may rise."""
+        return self.slope > self.bound and self.last > self.level
 
 
 def judge(series: Series, bound: Bound) -> Trend:
@@ -75,6 +78,7 @@ def judge(series: Series, bound: Bound) -> Trend:
         most=max(value for _, value in series.points),
         slope=theil_sen(half) * HOUR_S,
         bound=bound.most_per_hour(median(values), half[-1][0] - half[0][0]),
+        level=bound.level,
     )
 
 

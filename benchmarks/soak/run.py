@@ -77,7 +77,9 @@ class Soaked:
 async def soak(order: Order, folder: Path) -> Soaked:
     """From an empty folder to a judgement. Raises `RuntimeError` when an actor ends, `TimeoutError` when one hangs."""
     logs = Logs(folder / "logs")
-    async with running(folder, order.sync, AION_NATS__KEEP_S=str(order.keep_s)) as system:
+    kafka_keeps_ms = str(round(order.keep_s * 1000))  # it has a file open for each 16 MiB that it keeps
+    settings = {"AION_NATS__KEEP_S": str(order.keep_s), "AION_KAFKA__RETENTION_MS": kafka_keeps_ms}
+    async with running(folder, order.sync, **settings) as system:
         watch = Watch(system.wire, system.children, system.pids, logs)
         found = await _load(order, system.pool, system.wire, watch, logs)
     logs.read_on()

@@ -121,7 +121,7 @@ class World:
             yield Member(f"edge{number}", cast(Edge, EdgeSettings(port=port, drain_grace_s=1)), self.ground, port=port)
             yield Member(f"router{number}", cast(Router, RouterSettings(slots=8)), self.ground)
             yield Member(f"wasm{number}", cast(_Executor, wasm), self.ground)
-            yield Member(f"sweeper{number}", cast(Sweeper, SweeperSettings()), self.ground)
+            yield Member(f"sweeper{number}", cast(Sweeper, SweeperSettings(mark_every_s=0.5)), self.ground)
         yield Member("spare1", cast(_SecondEngine, wasm), self.ground)
         yield Member("kafka1", cast(bridge_into("kafka", self.kafka), bridge), self.ground)
         yield Member("ledger1", cast(bridge_into("ledger", self.ledger), bridge), self.ground)

@@ -94,6 +94,12 @@ def test_a_consumer_that_falls_behind_is_found() -> None:
     assert not judged("lag", "kafka", lambda at: 60 * (at // 5 % 3)).grows
 
 
+def test_what_is_bounded_by_construction_may_fill_and_no_more() -> None:
+    """Kafka's virtual machine collects all of its heap only once it is full."""
+    assert not judged("rss", "kafka server", lambda at: 200.0 + at / 10).grows
+    assert judged("rss", "kafka server", lambda at: 380.0 + at / 10).grows
+
+
 def test_a_run_too_short_to_judge_says_so() -> None:
     with pytest.raises(ValueError, match="let it run longer"):
         judged("rss", "edge", lambda at: 1.0, minutes=1)

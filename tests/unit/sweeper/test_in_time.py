@@ -1,7 +1,8 @@
-"""An append that is not answered holds up one task's end, not everybody's."""
+"""What holds up one task's end, or comes all at once, makes no other end late."""
 
 import asyncio
 from random import Random
+from typing import cast
 
 import structlog
 from simulation.loop import VirtualLoop
@@ -62,3 +63,30 @@ def test_a_lost_acknowledgement_does_not_make_other_tasks_late() -> None:
     finally:
         loop.close()
     assert 1.5 <= ended_s < 3.0
+
+
+async def seconds_until_all_end(count: int) -> float:
+    loop = asyncio.get_running_loop()
+    bus = MemoryBus(MemoryServer(lambda: round(loop.time() * 1e9)))
+    for number in range(count):
+        await bus.log.append(accepted(f"t{number}", 1000), after=0)
+    context = Context(bus, "one", structlog.get_logger(), lambda: round(loop.time() * 1e3), Random(1))
+    sweeper = Sweeper(context, SweeperSettings(required=(), grace_s=0))
+    async with sweeper.lifespan():
+        running = asyncio.create_task(sweeper.run())
+        while cast("int", sweeper.status()["swept"]) < count:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.05)
+        ended_s = loop.time()
+        context.draining.set()
+        await running
+    return ended_s
+
+
+def test_thousands_of_deadlines_in_the_same_moment_are_met() -> None:
+    loop = VirtualLoop(Random(1))
+    try:
+        ended_s = loop.run(seconds_until_all_end(4000))
+        assert loop.finish() == []
+    finally:
+        loop.close()
+    assert 1.0 <= ended_s < 2.5
