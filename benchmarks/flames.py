@@ -6,6 +6,7 @@ process; a frame is a function, its width the share of samples in which it was o
 
 import argparse
 import asyncio
+import re
 import sys
 import sysconfig
 import tempfile
@@ -58,10 +59,15 @@ async def record(system: System, options: argparse.Namespace) -> float:
 async def _spy(pid: int, seconds: int, graph: Path) -> None:
     spy = Path(sysconfig.get_path("scripts")) / "py-spy"
     how = ("--duration", str(seconds), "--rate", str(LOOKS_A_SECOND), "--function", "--subprocesses", "--nonblocking")
-    await run_to_end(
-        (str(spy), "record", "--pid", str(pid), *how, "--format", "flamegraph", "--output", str(graph)), {},
-        seconds + 60.0,
-    )  # fmt: skip
+    command = (str(spy), "record", "--pid", str(pid), *how, "--format", "flamegraph", "--output", str(graph))
+    await run_to_end(command, {}, seconds + 60.0)
+
+
+def without_this_machine(svg: str) -> str:
+    """The graph without process ids and the folders of this machine, so that it may be shown."""
+    svg = svg.replace(f"{Path(sys.executable).parent}/", "")
+    svg = re.sub(r"(?<=&quot;)/[^&<]*\.\.", "..", svg)  # a label that was cut
+    return re.sub(r"(?<=process )\d+:|--(pid|output) [^\s<]+ ?", "", svg)
 
 
 async def _recorded(folder: Path, options: argparse.Namespace) -> float:
@@ -78,6 +84,8 @@ def main(arguments: Sequence[str]) -> int:
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         rate = runner.run(_recorded(Path(folder), options))
+    for graph in options.out.glob("*.svg"):
+        graph.write_text(without_this_machine(graph.read_text()))
     graphs = ", ".join(sorted(path.name for path in options.out.glob("*.svg")))
     print(f"{rate:,.0f} tasks/s while looked at; in {options.out}: {graphs}")
     return 0
