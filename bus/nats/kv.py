@@ -105,7 +105,7 @@ class _View:
         try:
             async with timeout(DEFAULT_TIMEOUT_S):
                 while self._reader.pending:
-                    for _, message in await self._reader.next(0.5):
+                    for _, _, message in await self._reader.next(0.5):
                         self._apply(message, announce=False)
         except TimeoutError as error:
             raise Unavailable(f"{self._prefix} was not read within {DEFAULT_TIMEOUT_S:g} s") from error
@@ -125,7 +125,7 @@ class _View:
         if self._reader.restarts != self._restarts:
             self._restarts = self._reader.restarts
             self._unseen = set(self.values)
-        for _, message in found:
+        for _, _, message in found:
             self._apply(message, announce=True)
         if self._unseen and not self._reader.pending:
             self._drop_unseen()

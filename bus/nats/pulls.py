@@ -12,6 +12,9 @@ from bus.nats.layout import SECOND_NS
 _EXPIRES_NS = 30 * SECOND_NS
 _HEARTBEAT_NS = SECOND_NS
 _FLOWING = {"expires": _EXPIRES_NS, "idle_heartbeat": _HEARTBEAT_NS}
+_ROUND_BYTES = 32 << 20
+"""What a round should bring at most: the server hangs up on who has 64 MiB unread. `max_bytes` would cost it dear."""
+_FIRST_ROUND = 5000
 _GONE = ("409", "503")
 """The consumer is gone, or nobody serves it; `404` and `408` only end one request."""
 
@@ -28,8 +31,12 @@ class Pulls(Protocol):
         """The body of the next `CONSUMER.MSG.NEXT`, which counts as sent; None when it is not yet time."""
         ...
 
-    def arrived(self, now_s: float, pending: int) -> None:
-        """One message came, with `pending` more stored behind it."""
+    def arrived(self) -> bool:
+        """One message came. True when it may be the last of something: then `behind` must be told, and only then."""
+        ...
+
+    def behind(self, now_s: float, pending: int) -> None:
+        """There are `pending` more stored behind the message that came last."""
         ...
 
     def status(self, now_s: float, code: str, left: int, *, newest: bool) -> bool:
@@ -41,6 +48,10 @@ class Pulls(Protocol):
 
     def complete(self, buffered: int) -> bool:
         """Whether what is buffered should be handed out now."""
+        ...
+
+    def taken(self, count: int, size_bytes: int) -> None:
+        """So many messages were handed out, with so many bytes."""
         ...
 
     def pause_s(self, now_s: float) -> float | None:
@@ -67,9 +78,13 @@ class Flow:
         self._outstanding += self._batch
         return {"batch": self._batch, **_FLOWING}
 
-    def arrived(self, now_s: float, pending: int) -> None:
+    def arrived(self) -> bool:
         """See `Pulls`."""
         self._outstanding -= 1
+        return True
+
+    def behind(self, now_s: float, pending: int) -> None:
+        """See `Pulls`."""
 
     def status(self, now_s: float, code: str, left: int, *, newest: bool) -> bool:
         """See `Pulls`."""
@@ -79,6 +94,9 @@ class Flow:
     def complete(self, buffered: int) -> bool:
         """See `Pulls`."""
         return buffered > 0
+
+    def taken(self, count: int, size_bytes: int) -> None:
+        """See `Pulls`."""
 
     def pause_s(self, now_s: float) -> float | None:
         """See `Pulls`."""
@@ -91,8 +109,10 @@ class Rounds:
     def __init__(self, batch: int, linger_s: float) -> None:
         self._batch = batch
         self._linger_s = linger_s
+        self._round = min(batch, _FIRST_ROUND)
         self._asked = 0
         self._got = 0
+        self._due = 1
         self._quiet = False
         self._gathering = True
         self._pending = 0
@@ -108,22 +128,28 @@ class Rounds:
         if self._asked or buffered > self._batch:
             return None
         if self._quiet:
-            self._asked, self._got = 1, 0
+            self._asked, self._got, self._due = 1, 0, 1
             return {"batch": 1, **_FLOWING}
         if not self._pending and now_s < self._next_at:
             return None
-        self._asked, self._got, self._gathering = self._batch, 0, True
-        return {"batch": self._batch, "no_wait": True}
+        self._asked, self._got, self._due, self._gathering = self._round, 0, 1, True
+        return {"batch": self._round, "no_wait": True}
 
-    def arrived(self, now_s: float, pending: int) -> None:
-        """See `Pulls`."""
+    def arrived(self) -> bool:
+        """See `Pulls`. Asked about the first of a round, and about the one that should be its last."""
         self._got += 1
+        return self._got >= self._due
+
+    def behind(self, now_s: float, pending: int) -> None:
+        """See `Pulls`."""
         if self._quiet:
             self._quiet, self._gathering = False, True
             self._end(now_s)
         elif self._got >= self._asked or not pending:
             self._pending, self._gathering = pending, False
             self._end(now_s)
+        else:
+            self._due = min(self._asked, self._got + pending)
 
     def status(self, now_s: float, code: str, left: int, *, newest: bool) -> bool:
         """See `Pulls`. A round that brought nothing means that the log is quiet."""
@@ -138,6 +164,10 @@ class Rounds:
     def complete(self, buffered: int) -> bool:
         """See `Pulls`. The entry that rang the bell waits for those that gather behind it."""
         return buffered >= self._batch or (buffered > 0 and not self._gathering)
+
+    def taken(self, count: int, size_bytes: int) -> None:
+        """See `Pulls`."""
+        self._round = max(1, min(self._batch, _ROUND_BYTES * count // max(1, size_bytes)))
 
     def pause_s(self, now_s: float) -> float | None:
         """See `Pulls`."""

@@ -18,7 +18,7 @@ from bus.nats.connection import ApiError, Connection
 from bus.nats.layout import SECOND_NS
 from bus.nats.message import Message
 from bus.nats.pulls import Flow, Pulls, Rounds
-from bus.nats.stored import Place, place
+from bus.nats.stored import Delivered, in_order, place
 from bus.port import Entry
 from bus.waiting import wait_at_most
 from schemas.errors import AionError
@@ -54,7 +54,7 @@ class StreamReader:
         self._next_consumer_sequence = 1
         self._pulls: Pulls = Flow(batch)
         self._requests = 0
-        self._buffer: deque[tuple[Place, Message]] = deque()
+        self._buffer: deque[Message] = deque()
         self._arrived = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._heard_at = 0.0
@@ -89,7 +89,7 @@ class StreamReader:
         self._forget_reconnects()
         await self._forget()
 
-    async def next(self, timeout_s: float) -> Sequence[tuple[Place, Message]]:
+    async def next(self, timeout_s: float) -> Sequence[Delivered]:
         """At least one message, or none within `timeout_s`."""
         deadline = self._loop.time() + timeout_s
         while True:
@@ -98,7 +98,8 @@ class StreamReader:
             if self._buffer and (self._lost or self._pulls.complete(len(self._buffer))):
                 taken = self._take()
                 self._pull()  # ahead of the next call, while the caller works
-                return taken
+                if taken:
+                    return taken
             now_s = self._loop.time()
             if now_s >= deadline:
                 return ()
@@ -107,11 +108,17 @@ class StreamReader:
             self._arrived.clear()
             await wait_at_most(self._arrived, min(deadline - now_s, wait_s))
 
-    def _take(self) -> Sequence[tuple[Place, Message]]:
-        taken = [self._buffer.popleft() for _ in range(min(len(self._buffer), self._batch))]
-        last = taken[-1][0]
-        self._position = last.sequence
-        self.pending = last.pending
+    def _take(self) -> Sequence[Delivered]:
+        buffer = self._buffer
+        held = [buffer.popleft() for _ in range(min(len(buffer), self._batch))]
+        self._pulls.taken(len(held), sum([len(message.data) for message in held]))
+        taken = in_order(held, self._next_consumer_sequence)
+        if taken:
+            self._next_consumer_sequence += len(taken)
+            self._position = taken[-1][0]
+            self.pending = place(taken[-1][2].reply).pending
+        if len(taken) < len(held):
+            self.lose()  # something between was not delivered: start again where we are
         return taken
 
     async def _keep_alive(self) -> None:
@@ -187,17 +194,14 @@ class StreamReader:
         if code is not None:
             self._on_status(code, message)
             return
-        at = place(message.reply)
-        if at.consumer_sequence != self._next_consumer_sequence:
-            self._lost = True  # something between was not delivered: start again where we are
-            self._arrived.set()
-            return
         if self._lost:
             return
-        self._next_consumer_sequence += 1
-        self._buffer.append((at, message))
-        self._pulls.arrived(self._heard_at, at.pending)
-        self._wake()
+        self._buffer.append(message)
+        if self._pulls.arrived():
+            self._pulls.behind(self._heard_at, place(message.reply).pending)
+            self._wake()
+        elif len(self._buffer) >= self._batch:
+            self._arrived.set()
 
     def _on_status(self, code: str, message: Message) -> None:
         if code == "100":
@@ -236,10 +240,15 @@ class EntryReader:
         """See `bus.port.Reader`."""
         return self._reader.restarts
 
+    @property
+    def pending(self) -> int:
+        """See `bus.port.Reader`."""
+        return self._reader.pending
+
     async def next(self, timeout_s: float) -> Sequence[Entry]:
         """See `bus.port.Reader`."""
         found = await self._reader.next(timeout_s)
-        return [Entry(at.sequence, at.at_ns, message.subject, message.data) for at, message in found]
+        return [Entry(sequence, at_ns, message.subject, message.data) for sequence, at_ns, message in found]
 
 
 @asynccontextmanager

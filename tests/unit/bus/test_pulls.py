@@ -21,24 +21,30 @@ def rung(now_s: float = 0.0) -> Rounds:
     return rounds
 
 
+def come(rounds: Rounds, now_s: float, pending: int) -> None:
+    """One message with `pending` more stored behind it."""
+    if rounds.arrived():
+        rounds.behind(now_s, pending)
+
+
 def test_the_entry_that_rings_the_bell_waits_for_those_behind_it() -> None:
     rounds = rung()
-    rounds.arrived(1.0, pending=0)
+    come(rounds, 1.0, pending=0)
     assert not rounds.complete(1)
     assert rounds.request(1.0, 1) is None
     assert rounds.pause_s(1.0) == pytest.approx(LINGER_S)
     gather = rounds.request(1.5, 1)
     assert gather is not None
     assert gather["no_wait"]
-    rounds.arrived(1.6, pending=1)
+    come(rounds, 1.6, pending=1)
     assert not rounds.complete(2)
-    rounds.arrived(1.6, pending=0)
+    come(rounds, 1.6, pending=0)
     assert rounds.complete(3)
 
 
 def test_a_lone_entry_is_handed_out_once_nothing_gathered() -> None:
     rounds = rung()
-    rounds.arrived(1.0, pending=0)
+    come(rounds, 1.0, pending=0)
     assert rounds.request(1.5, 1) is not None
     assert rounds.status(1.5, "404", BATCH, newest=True)
     assert rounds.complete(1)
@@ -53,7 +59,7 @@ def test_a_backlog_is_asked_for_without_a_pause_up_to_two_batches_ahead() -> Non
     for _ in range(2):
         assert rounds.request(0.0, buffered) is not None
         for _ in range(BATCH):
-            rounds.arrived(0.0, pending=500)
+            come(rounds, 0.0, pending=500)
         buffered += BATCH
         assert rounds.complete(buffered)
     assert rounds.request(0.0, buffered) is None
@@ -62,7 +68,7 @@ def test_a_backlog_is_asked_for_without_a_pause_up_to_two_batches_ahead() -> Non
 
 def test_a_busy_log_is_read_once_per_linger_without_a_bell() -> None:
     rounds = rung()
-    rounds.arrived(0.0, pending=3)
+    come(rounds, 0.0, pending=3)
     now_s = 0.0
     for _ in range(5):
         assert rounds.request(now_s, 0) is None
@@ -70,7 +76,7 @@ def test_a_busy_log_is_read_once_per_linger_without_a_bell() -> None:
         request = rounds.request(now_s, 0)
         assert request is not None
         assert request["no_wait"]
-        rounds.arrived(now_s, pending=0)
+        come(rounds, now_s, pending=0)
 
 
 def test_the_late_status_of_an_older_request_changes_nothing() -> None:
@@ -91,6 +97,40 @@ def test_flow_keeps_two_requests_open_and_hands_out_at_once() -> None:
     assert flow.request(0.0, 0) is not None
     assert flow.request(0.0, 0) is not None
     assert flow.request(0.0, 0) is None
-    flow.arrived(0.0, pending=0)
+    flow.arrived()
     assert flow.complete(1)
     assert flow.pause_s(0.0) is None
+
+
+def test_of_a_round_only_its_first_and_its_last_are_looked_at() -> None:
+    rounds = Rounds(BATCH, LINGER_S)
+    assert rounds.request(0.0, 0) is not None
+    looked = []
+    for number in range(6):
+        looked.append(rounds.arrived())
+        if looked[-1]:
+            rounds.behind(0.0, pending=5 - number)
+    assert looked == [True, False, False, False, False, True]
+    assert rounds.complete(6)
+
+
+def test_a_round_that_others_lengthen_is_read_to_its_new_end() -> None:
+    rounds = Rounds(BATCH, LINGER_S)
+    assert rounds.request(0.0, 0) is not None
+    for pending in (1, 3, 2, 1):
+        come(rounds, 0.0, pending=pending)
+        assert not rounds.complete(1)
+    come(rounds, 0.0, pending=0)
+    assert rounds.complete(5)
+
+
+def test_of_large_entries_a_round_asks_for_fewer() -> None:
+    rounds = Rounds(20_000, LINGER_S)
+    first = rounds.request(0.0, 0)
+    assert first is not None
+    assert first["batch"] == 5000
+    come(rounds, 0.0, pending=0)
+    rounds.taken(100, 100 << 18)
+    ask = rounds.request(LINGER_S, 0)
+    assert ask is not None
+    assert ask["batch"] == 128
