@@ -186,17 +186,20 @@ class Head(Struct, frozen=True):
 
 
 class EndedInBrief(Struct, frozen=True, tag_field="event", tag="ended"):
-    """What a bill needs of `ended`; its answer is skipped unread."""
+    """What a bill needs of `ended`; its answer is skipped unread.
+
+    Types and amounts are checked; how names are spelled was checked before they were written.
+    """
 
     event_id: EventId
-    tenant_id: Annotated[TenantId, OfToken]
-    task_id: Annotated[TaskId, OfToken]
+    tenant_id: TenantId
+    task_id: TaskId
     at_ms: Count
     outcome: Outcome
-    intent: Name
+    intent: str
     engine: Engine
     usage: Usage
-    engine_name: Name | None = None
+    engine_name: str | None = None
     traceparent: str | None = None
 
 

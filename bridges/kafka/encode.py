@@ -27,7 +27,8 @@ _TASK_TYPES: Final[dict[str, Header]] = {
     event: ("ce_type", f"io.aion.task.{event}.v1".encode())
     for event in ("accepted", "routed", "started", "attempt_failed", "ended")
 }
-_USAGE_TYPE: Final[Header] = ("ce_type", b"io.aion.usage.recorded.v1")
+_ENDED: Final = _TASK_TYPES["ended"]
+_USAGE: Final[Header] = ("ce_type", b"io.aion.usage.recorded.v1")
 
 
 class Record(NamedTuple):
@@ -70,12 +71,15 @@ class Encoder:
         raise _stranger(entry)
 
     def _of_task(self, entry: Entry, event: str, tenant: str, task: str) -> tuple[Record, ...]:
-        kind, subject, key = _TASK_TYPES.get(event), f"{tenant}/{task}", task.encode()
+        key, subject = task.encode(), f"{tenant}/{task}".encode()
         if event == "ended":
             ended = read_ended_in_brief(entry.data)
-            record = self._record(entry, ended, topics.EVENTS, key, _TASK_TYPES[event], subject)
-            return record, self._usage(entry, ended, record)
+            if ended.task_id != task or ended.tenant_id != tenant:
+                raise _stranger(entry)
+            record = self._record(entry, ended, topics.EVENTS, key, _ENDED, subject)
+            return record, self._usage(ended, record)
         head = read_head(entry.data)
+        kind = _TASK_TYPES.get(event)
         if kind is None or head.event != event:
             raise _stranger(entry)
         return (self._record(entry, head, topics.EVENTS, key, kind, subject),)
@@ -84,11 +88,12 @@ class Encoder:
         head = read_head(entry.data)
         if head.event != "audit":
             raise _stranger(entry)
-        of_kind = ("ce_type", f"io.aion.audit.{kind}.v1".encode())
-        return (self._record(entry, head, topics.AUDIT, tenant.encode(), of_kind, tenant),)
+        of_kind, key = ("ce_type", f"io.aion.audit.{kind}.v1".encode()), tenant.encode()
+        return (self._record(entry, head, topics.AUDIT, key, of_kind, key),)
 
-    def _usage(self, entry: Entry, ended: EndedInBrief, record: Record) -> Record:
+    def _usage(self, ended: EndedInBrief, record: Record) -> Record:
         """What was billed: integers of nano-USD, one record per task."""
+        usage = ended.usage
         value = {
             "tenant_id": ended.tenant_id,
             "task_id": ended.task_id,
@@ -96,33 +101,35 @@ class Encoder:
             "outcome": ended.outcome,
             "route": ended.engine.route,
             "engine": ended.engine_name,
-            "tokens": ended.usage.tokens,
-            "latency_ms": ended.usage.latency_ms,
-            "cost_nanousd": ended.usage.cost_nanousd,
+            "tokens": usage.tokens,
+            "latency_ms": usage.latency_ms,
+            "cost_nanousd": usage.cost_nanousd,
             "ended_at_ms": ended.at_ms,
             "event_id": ended.event_id,
         }
-        headers = [_SPEC, ("ce_id", f"{ended.event_id}-usage".encode()), self._source, _USAGE_TYPE, *record.headers[4:]]
-        return Record(topics.USAGE, record.key, encode(value), record.at_ms, headers)
+        _, key, _, at_ms, headers = record
+        event_id = ("ce_id", headers[1][1] + b"-usage")
+        return Record(topics.USAGE, key, encode(value), at_ms, [_SPEC, event_id, self._source, _USAGE, *headers[4:]])
 
     def _record(
-        self, entry: Entry, head: Head | EndedInBrief, topic: str, key: bytes, kind: Header, subject: str
+        self, entry: Entry, head: Head | EndedInBrief, topic: str, key: bytes, kind: Header, subject: bytes
     ) -> Record:
-        at_ms = entry.at_ns // 1_000_000
+        sequence, at_ns, _, data = entry
+        at_ms = at_ns // 1_000_000
         headers = [
             _SPEC,
             ("ce_id", _text(head.event_id)),
             self._source,
             kind,
-            ("ce_subject", subject.encode()),
+            ("ce_subject", subject),
             _time(at_ms),
             _JSON,
             self._stream,
-            ("aion_seq", b"%d" % entry.sequence),
+            ("aion_seq", b"%d" % sequence),
         ]
         if head.traceparent:
             headers.append(("traceparent", _text(head.traceparent)))
-        return Record(topic, key, entry.data, at_ms, headers)
+        return Record(topic, key, data, at_ms, headers)
 
     def _dead(self, entry: Entry, reason: str) -> Record:
         """Keyed by sequence. The bytes are kept, cut where they are too many; the digest is of all of them."""
@@ -158,4 +165,9 @@ def _text(value: str) -> bytes:
 def _time(at_ms: int) -> Header:
     """RFC 3339 in UTC with milliseconds: the log's time of the event."""
     seconds, rest_ms = divmod(at_ms, 1000)
-    return "ce_time", f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest_ms:03d}Z".encode()
+    return "ce_time", b"%b.%03dZ" % (_second(seconds), rest_ms)
+
+
+@lru_cache(maxsize=16)
+def _second(seconds: int) -> bytes:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}".encode()

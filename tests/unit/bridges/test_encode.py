@@ -11,7 +11,7 @@ from story import Story
 
 from bridges.kafka import topics
 from bridges.kafka.encode import Encoder
-from bridges.kafka.partition import murmur2, partition_of
+from bridges.kafka.partition import murmur2, partition_of, partitions_of
 from bridges.kafka.settings import KafkaSettings
 from bridges.kafka.sink import decode_position
 from bridges.position import event_id_of
@@ -25,6 +25,13 @@ ENCODER = Encoder("LOG", record_bytes=100_000)
 @given(st.binary(max_size=80))
 def test_the_hash_is_the_java_clients(data: bytes) -> None:
     assert murmur2(data) == reference(data) & 0xFFFFFFFF
+
+
+@given(st.lists(st.binary(max_size=41), max_size=60), st.integers(1, 50))
+def test_many_keys_at_once_come_where_each_comes_alone(keys: list[bytes], partitions: int) -> None:
+    alike = [key.ljust(36, b"-") for key in keys]
+    for some in (keys, alike):
+        assert partitions_of(some, partitions) == {key: partition_of(key, partitions) for key in some}
 
 
 def test_the_hash_matches_vectors_of_kafkas_own_test() -> None:
