@@ -3,7 +3,8 @@
     await sink.claim()                            # asked until it is granted: another may be writing
     position = await sink.position()
     async with log.read(after=position) as reader:
-        batch -> await sink.write(batch)          # data and position in one transaction
+        batch -> await sink.prepare(batch)        # while the batch before is being written
+                 await sink.write(batch)          # data and position in one transaction
 
 The sink stores the position with the data, so a crash at any point is answered by asking it where it is. What
 cannot be answered that way (the log is not the one the position was taken from) halts the projection.
@@ -20,12 +21,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from actors.runtime.actor import Context
 from bridges.beacon import Beacon
 from bridges.position import Batch, Position, check_anchor, check_batch, check_source
+from bridges.writing import one_write_at_a_time
 from bus.port import Entry, Log
 from bus.waiting import wait_at_most
 from schemas.errors import Misconfigured, ProjectionHalted, ServerIncompatible, TakenOver, Unavailable
 
 IDLE_S = 0.5
 STANDBY_S = 1.0
+LINGER_S = 0.02
+"""The least wait for more, unless the settings say less."""
 BACKOFF_FIRST_S = 0.1
 BACKOFF_LAST_S = 10.0
 
@@ -35,9 +39,10 @@ class Sink(Protocol):
 
     The calling contract: `claim` is asked until it is granted, then `position` once, before any `write`; then `write`
     is called with consecutive batches, one at a time, each starting where the one before ended (`batch.after`), and
-    `claim` again whenever nothing was to be written for a while. A sink that raised, or whose call was cancelled, is
-    never called again: the outcome of that write is unknown, and the next sink's `position` tells it. So either
-    opening shuts out every earlier writer before `position` may answer, or `write` refuses whoever comes second.
+    `claim` again whenever nothing was to be written for a while. Only `prepare` is called while a write goes on, with
+    the batch that may come next. A sink that raised, or whose call was cancelled, is never called again: the outcome of
+    that write is unknown, and the next sink's `position` tells it. So either opening shuts out every earlier writer
+    before `position` may answer, or `write` refuses whoever comes second.
     """
 
     async def claim(self) -> bool:
@@ -46,6 +51,10 @@ class Sink(Protocol):
 
     async def position(self) -> Position | None:
         """The position stored with the last committed write; None when nothing was ever written."""
+        ...
+
+    async def prepare(self, batch: Batch) -> None:
+        """Do what `write` of this batch needs no server for, with pauses in which others run. May be called or not."""
         ...
 
     async def write(self, batch: Batch) -> None:
@@ -66,7 +75,12 @@ class ProjectionSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_events: int = Field(default=5000, ge=1, le=50_000, description="The most events of one transaction.")
-    linger_ms: int = Field(default=75, ge=0, le=1000, description="How long a batch that is not full waits for more.")
+    linger_ms: int = Field(
+        default=75,
+        ge=0,
+        le=1000,
+        description="How long a batch that is not full waits for more at most: twice what the last write took.",
+    )
     begin_at_oldest: bool = Field(
         default=False, description="Let an empty sink begin at the oldest event kept when earlier ones are gone."
     )
@@ -191,28 +205,51 @@ class Projection:
         after = position.sequence - 1 if position else max(info.first - 1, 0)
         self._moved(position, None)
         heard = silent = False
-        linger_s = self._settings.linger_ms / 1000
-        async with self._log.read(max(after, 0), batch=self._settings.batch_events, linger_s=linger_s) as reader:
+        loop, linger_s = asyncio.get_running_loop(), min(LINGER_S, self._settings.linger_ms / 1000)
+        async with (
+            self._log.read(max(after, 0), batch=self._settings.batch_events, linger_s=linger_s) as reader,
+            one_write_at_a_time(self.name) as writing,
+        ):
             begun = reader.restarts
             while not self._context.draining.is_set():
-                entries = await reader.next(self._idle_s)
+                entries = await writing.beside(reader.next(self._idle_s))
                 if reader.restarts != begun:
-                    return position
+                    break
                 if not entries:
                     silent = heard
+                    await writing.done()
                     await self._keep(sink)
                     continue
                 if silent:
-                    return position
+                    break
                 if not heard:
                     self._begun(position, entries[0])
                 heard = True
                 check_anchor(self.name, position, entries[0])
                 batch = check_batch(self.name, position, entries, created=info.created)
-                if batch is not None:
-                    await self._write(sink, batch)
-                    position = batch.up_to
+                if batch is None:
+                    continue
+                await writing.beside(sink.prepare(batch))
+                await writing.done()
+                if reader.restarts != begun or self._context.draining.is_set():
+                    break  # what is in hand is read again, or by the next life
+                writing.begin(self._write(sink, batch))
+                position = batch.up_to
+                if not reader.pending:
+                    began_s = loop.time()  # caught up: what comes meanwhile belongs into one batch, not into two
+                    await writing.done()
+                    await self._linger(loop.time() - began_s)
         return position
+
+    async def _linger(self, wrote_s: float) -> None:
+        """Let entries gather after a write, so that no more than half of the time is spent writing.
+
+        A write costs much the same however small, and takes long where the machine is busy: there batches are larger,
+        elsewhere they come sooner.
+        """
+        pause_s = min(wrote_s, self._settings.linger_ms / 1000 - wrote_s)
+        if pause_s > 0:
+            await self._pause(pause_s)
 
     async def _keep(self, sink: Sink) -> None:
         if not await sink.claim():

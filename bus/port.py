@@ -58,6 +58,11 @@ class Reader(Protocol):
         """
         ...
 
+    @property
+    def pending(self) -> int:
+        """How many entries were stored behind the last one handed out; it may be old, and is never asked for anew."""
+        ...
+
     async def next(self, timeout_s: float) -> Sequence[Entry]:
         """At least one entry, or none when nothing came within `timeout_s`.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Final
@@ -14,7 +14,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulat
 from bridges.kafka import topics
 from bridges.kafka.connect import client_options
 from bridges.kafka.encode import Record
-from bridges.kafka.partition import partition_of
+from bridges.kafka.partition import partitions_of
 from bridges.kafka.settings import KafkaSettings
 from bus.waiting import timeout
 from schemas.errors import TakenOver, Unavailable
@@ -104,21 +104,29 @@ def _hear(future: "asyncio.Future[object]") -> None:
         future.exception()
 
 
-def fill(producer: AIOKafkaProducer, records: Iterable[Record], partitions: int) -> Batches:
+class Transaction:
     """Records as batches per (topic, partition), in order; every topic but the single ones has `partitions`."""
-    batches: Batches = {}
-    known: dict[bytes, int] = {}
-    for topic, key, value, at_ms, headers in records:
-        partition = 0 if topic in SINGLE else known.get(key)
-        if partition is None:
-            partition = known[key] = partition_of(key, partitions)
-        queue = batches.setdefault((topic, partition), [])
-        if queue and queue[-1].append(timestamp=at_ms, key=key, value=value, headers=headers) is not None:
-            continue
-        batch = producer.create_batch()
-        batch.append(timestamp=at_ms, key=key, value=value, headers=headers)  # the first always fits
-        queue.append(batch)
-    return batches
+
+    def __init__(self, producer: AIOKafkaProducer, partitions: int) -> None:
+        self._producer = producer
+        self._partitions = partitions
+        self._known: dict[bytes, int] = {}
+        self.batches: Batches = {}
+        self.records = 0
+
+    def add(self, records: Sequence[Record]) -> None:
+        """Take `records`, after those that were added before."""
+        known, batches = self._known, self.batches
+        known.update(partitions_of({record[1] for record in records} - known.keys(), self._partitions))
+        self.records += len(records)
+        for topic, key, value, at_ms, headers in records:
+            partition = 0 if topic in SINGLE else known[key]
+            queue = batches.get((topic, partition))
+            if queue is None:
+                queue = batches[topic, partition] = [self._producer.create_batch()]
+            if queue[-1].append(timestamp=at_ms, key=key, value=value, headers=headers) is None:
+                queue.append(self._producer.create_batch())
+                queue[-1].append(timestamp=at_ms, key=key, value=value, headers=headers)  # the first always fits
 
 
 async def commit(producer: AIOKafkaProducer, batches: Batches, settings: KafkaSettings) -> None:

@@ -11,6 +11,7 @@ from bridges.projection import ProjectionSettings
 class KafkaSettings(ProjectionSettings):
     """One bridge over one log. The three timeouts nest: ours < the client's request < the transaction's."""
 
+    batch_events: int = Field(default=20_000, ge=1, le=50_000, description="The most events of one transaction.")
     bootstrap: str = Field(default="127.0.0.1:9092", description="host:port[,host:port...]")
     tls: bool = Field(default=False, description="Speak TLS; naming a file below demands it as well.")
     tls_ca: Path | None = Field(default=None, description="PEM file; without one the system's authorities count.")

@@ -1,19 +1,24 @@
 """Kafka as a sink: the records and the position in one transaction."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from bridges.kafka import topics
 from bridges.kafka.encode import Encoder, Record
-from bridges.kafka.producer import commit, fill, transactional_producer
+from bridges.kafka.producer import Transaction, commit, transactional_producer
 from bridges.kafka.readback import consumer, read_to_end
 from bridges.kafka.settings import KafkaSettings
 from bridges.position import Batch, Position
 from bus.subjects import LOG_STREAM
 from schemas.errors import Misconfigured
+
+HANDFUL: Final = 256
+"""Events that are encoded before others get their turn: a few milliseconds."""
 
 
 class KafkaSink:
@@ -24,6 +29,7 @@ class KafkaSink:
         self._settings = settings
         self._encoder = Encoder(LOG_STREAM, record_bytes=settings.record_bytes)
         self._count = 0
+        self._prepared: tuple[Batch, Transaction] | None = None
 
     async def claim(self) -> bool:
         """Always: who opens last has fenced the others."""
@@ -40,15 +46,29 @@ class KafkaSink:
                         found, self._count = decode_position(record.value)
         return found
 
+    async def prepare(self, batch: Batch) -> None:
+        """Encode the batch, a handful of events at a time."""
+        self._prepared = batch, await self._encoded(batch)
+
     async def write(self, batch: Batch) -> None:
         """Records, dead letters and the position, all or nothing."""
-        records = self._encoder.encode(batch.entries)
-        count = self._count + len(records)
+        transaction = await self._transaction_of(batch)
+        count = self._count + transaction.records
         at_ms = batch.entries[-1].at_ns // 1_000_000
-        records.append(Record(topics.OFFSETS, position_key(self._settings), _encode(batch.up_to, count), at_ms, []))
-        batches = fill(self._producer, records, self._settings.partitions)
-        await commit(self._producer, batches, self._settings)
+        transaction.add([Record(topics.OFFSETS, position_key(self._settings), _encode(batch.up_to, count), at_ms, [])])
+        await commit(self._producer, transaction.batches, self._settings)
         self._count = count
+
+    async def _transaction_of(self, batch: Batch) -> Transaction:
+        prepared, self._prepared = self._prepared, None
+        return prepared[1] if prepared is not None and prepared[0] is batch else await self._encoded(batch)
+
+    async def _encoded(self, batch: Batch) -> Transaction:
+        transaction = Transaction(self._producer, self._settings.partitions)
+        for start in range(0, len(batch.entries), HANDFUL):
+            transaction.add(self._encoder.encode(batch.entries[start : start + HANDFUL]))
+            await asyncio.sleep(0)
+        return transaction
 
 
 def position_key(settings: KafkaSettings) -> bytes:

@@ -90,9 +90,9 @@ class Folded:
     unreadable: list[DeadEntry] = field(default_factory=list)
 
 
-def fold(entries: Iterable[Entry]) -> Folded:
-    """All rows of `entries`, which must be in the log's order."""
-    folded = Folded()
+def fold(entries: Iterable[Entry], folded: Folded | None = None) -> Folded:
+    """All rows of `entries`, which must be in the log's order and follow those that `folded` was made of."""
+    folded = Folded() if folded is None else folded
     for entry in entries:
         try:
             event = entry.event()

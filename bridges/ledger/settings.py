@@ -8,7 +8,12 @@ from bridges.projection import ProjectionSettings
 class LedgerSettings(ProjectionSettings):
     """Where the tables are, and how long they may take."""
 
-    linger_ms: int = Field(default=100, ge=0, le=1000, description="How long a batch that is not full waits for more.")
+    linger_ms: int = Field(
+        default=100,
+        ge=0,
+        le=1000,
+        description="How long a batch that is not full waits for more at most: twice what the last write took.",
+    )
     url: SecretStr = Field(
         default=SecretStr("postgresql://aion@127.0.0.1:5432/aion"),
         description="The server itself: a session holds the claim to write, which a transaction pooler would lose.",

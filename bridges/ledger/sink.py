@@ -1,5 +1,6 @@
 """PostgreSQL as a sink: rows and position in one transaction."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -18,6 +19,9 @@ PROJECTION = "ledger"
 WRITES: Final = 0x41494F4E57
 """The advisory lock "AIONW" of a database: whoever holds it writes."""
 
+HANDFUL: Final = 256
+"""Events that are folded before others get their turn: a few milliseconds."""
+
 
 class LedgerSink:
     """One connection's life.
@@ -30,6 +34,7 @@ class LedgerSink:
     def __init__(self, connection: asyncpg.Connection) -> None:
         self._connection = connection
         self._claimed = False
+        self._prepared: tuple[Batch, Folded] | None = None
 
     async def claim(self) -> bool:
         """Whether this connection holds the lock; the server frees it when the connection ends or falls silent."""
@@ -44,12 +49,27 @@ class LedgerSink:
         row = await self._connection.fetchrow(statements.READ_POSITION, PROJECTION)
         return Position(row["sequence"], row["created"], row["event_id"]) if row else None
 
+    async def prepare(self, batch: Batch) -> None:
+        """Fold the batch, a handful of events at a time."""
+        self._prepared = batch, await self._fold(batch)
+
     async def write(self, batch: Batch) -> None:
         """All rows of the batch and its position, or none."""
-        folded = fold(batch.entries)
+        folded = await self._folded_of(batch)
         async with self._connection.transaction():
             await self._move(batch)
             await self._insert(folded)
+
+    async def _folded_of(self, batch: Batch) -> Folded:
+        prepared, self._prepared = self._prepared, None
+        return prepared[1] if prepared is not None and prepared[0] is batch else await self._fold(batch)
+
+    async def _fold(self, batch: Batch) -> Folded:
+        folded = Folded()
+        for start in range(0, len(batch.entries), HANDFUL):
+            fold(batch.entries[start : start + HANDFUL], folded)
+            await asyncio.sleep(0)
+        return folded
 
     async def _move(self, batch: Batch) -> None:
         to = batch.up_to

@@ -28,6 +28,11 @@ class MemoryReader:
         self._batch = batch
         self._linger_s = linger_s
 
+    @property
+    def pending(self) -> int:
+        """See `bus.port.Reader.pending`; counted up to one batch."""
+        return len(self._fetch(self._position))
+
     async def next(self, timeout_s: float) -> Sequence[Entry]:
         """See `bus.port.Reader.next`. Raises `BusDisconnected` when the connection is cut."""
         await asyncio.sleep(0)

@@ -35,6 +35,21 @@ async def test_a_reader_at_the_end_of_the_log_gets_nothing_then_the_next(ground:
             assert [entry.sequence for entry in await collect(reader, 1)] == [new]
 
 
+@pytest.mark.parametrize("linger_s", [0.0, 0.02])
+async def test_a_reader_knows_whether_more_is_stored_behind_what_it_handed_out(
+    ground: Any, given: Any, collect: Any, linger_s: float
+) -> None:
+    async with ground.bus() as bus:
+        for _ in range(7):
+            await bus.log.append(given.accepted(given.task_id()), after=0)
+        async with bus.log.read(0, batch=3, linger_s=linger_s) as reader:
+            first = await reader.next(5.0)
+            assert len(first) <= 3
+            assert reader.pending > 0
+            await collect(reader, 7 - len(first))
+            assert reader.pending == 0
+
+
 async def test_a_waiting_reader_is_woken_by_an_append(ground: Any, given: Any) -> None:
     async with ground.bus() as bus, bus.log.read(0) as reader:
         waiting = asyncio.create_task(reader.next(10.0))

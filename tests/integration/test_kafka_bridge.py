@@ -23,7 +23,7 @@ from bridges.kafka.actor import KafkaBridge
 from bridges.kafka.encode import Encoder
 from bridges.kafka.records import records_of_task
 from bridges.kafka.settings import KafkaSettings
-from bridges.kafka.sink import open_kafka_sink
+from bridges.kafka.sink import KafkaSink, open_kafka_sink
 from bridges.kafka.topics import ensure_topics
 from bridges.kafka.verify import verify
 from bridges.position import Batch, Position, check_batch
@@ -139,6 +139,36 @@ async def test_killed_at_any_step_of_a_transaction(
         return answer
 
     monkeypatch.setattr(AIOKafkaProducer, step, deadly)
+    server = MemoryServer()
+    bus = MemoryBus(server)
+    last = await live_some(bus, 100)
+    subject = bridge(server, settings)
+    async with running(subject):
+        await reach(subject, last)
+        assert subject.status()["failures"] == 3
+    report = await verify(bus, settings, 1, last)
+    assert report.ok, report.examples
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+async def test_killed_while_the_next_batch_is_prepared_and_another_is_being_written(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    left, calls = 3, 0
+    real = KafkaSink.prepare
+
+    async def deadly(self: KafkaSink, batch: Batch) -> None:
+        nonlocal left, calls
+        calls += 1
+        dies = left > 0 and calls % 3 == 2
+        left -= dies
+        if dies and moment == "before":
+            raise ConnectionError("killed before")
+        await real(self, batch)
+        if dies:
+            raise ConnectionError("killed after")
+
+    monkeypatch.setattr(KafkaSink, "prepare", deadly)
     server = MemoryServer()
     bus = MemoryBus(server)
     last = await live_some(bus, 100)

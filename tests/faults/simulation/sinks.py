@@ -99,6 +99,10 @@ class KafkaSink:
         await self._store._steps.step("position")
         return self._store.position
 
+    async def prepare(self, batch: Batch) -> None:
+        """See `Sink.prepare`."""
+        await self._store._steps.step("prepare")
+
     async def write(self, batch: Batch) -> None:
         """See `Sink.write`."""
         await self._store.write(batch, self._epoch)
@@ -163,6 +167,10 @@ class LedgerSink:
         """See `Sink.position`."""
         await self._store._steps.step("position")
         return self._store.position
+
+    async def prepare(self, batch: Batch) -> None:
+        """See `Sink.prepare`."""
+        await self._store._steps.step("prepare")
 
     async def write(self, batch: Batch) -> None:
         """See `Sink.write`."""

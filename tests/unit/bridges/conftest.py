@@ -52,6 +52,10 @@ class AlterableReader:
     def restarts(self) -> int:
         return self.log.restarts
 
+    @property
+    def pending(self) -> int:
+        return sum(entry.sequence > self.position for entry in self.log.entries)
+
     async def next(self, timeout_s: float) -> Sequence[Entry]:
         found = [entry for entry in self.log.entries if entry.sequence > self.position][: self.batch]
         if found:

@@ -32,6 +32,13 @@ class Store:
     after_write: Callable[[], None] = lambda: None
     claims: list[bool] = field(default_factory=list)
     """What is answered to the next claims; then every claim is granted."""
+    prepared: list[int] = field(default_factory=list)
+    """Where each prepared batch ends."""
+    open_gate: asyncio.Event = field(default_factory=asyncio.Event)
+    """Writes wait while it is not set."""
+
+    def __post_init__(self) -> None:
+        self.open_gate.set()
 
     def step(self, name: str) -> None:
         if self.crashes and self.crashes[0] == name:
@@ -57,9 +64,15 @@ class StoreSink:
         self._store.step("position")
         return self._store.at
 
+    async def prepare(self, batch: Batch) -> None:
+        self._store.step("prepare")
+        self._store.prepared.append(batch.up_to.sequence)
+        await asyncio.sleep(0)
+
     async def write(self, batch: Batch) -> None:
         assert batch.after == self._store.at
         self._store.step("begin")
+        await self._store.open_gate.wait()
         rows = self._store.rows + [entry.sequence for entry in batch.entries]
         self._store.step("commit")
         self._store.rows, self._store.at = rows, batch.up_to
@@ -94,7 +107,7 @@ async def test_every_event_is_written_once_and_in_order(context: Context, story:
     assert store.at.created == (await context.bus.log.info()).created
 
 
-@pytest.mark.parametrize("step", ["open", "claim", "position", "begin", "commit", "committed"])
+@pytest.mark.parametrize("step", ["open", "claim", "position", "prepare", "begin", "commit", "committed"])
 @pytest.mark.parametrize("times", [1, 3])
 async def test_a_crash_at_any_step_loses_and_repeats_nothing(
     context: Context, story: Story, step: str, times: int
@@ -133,6 +146,89 @@ async def test_a_second_life_goes_on_where_the_first_was_drained(
         await second.bus.log.append(story.accepted(f"t{number}"), after=0)
     await run_until(projection(second, store), second, lambda: len(store.rows) >= 8)
     assert store.rows == list(range(1, 9))
+
+
+async def test_one_batch_is_prepared_and_none_written_while_another_is_being_written(
+    context: Context, story: Story
+) -> None:
+    await fill(context, story, 14)
+    store = Store()
+    store.open_gate.clear()
+    subject = projection(context, store)
+    running = asyncio.create_task(subject.run())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert (store.prepared, store.rows) == ([4, 8], [])
+    store.open_gate.set()
+    async with asyncio.timeout(5):
+        while len(store.rows) < 14:  # noqa: ASYNC110 - another task's progress
+            await asyncio.sleep(0)
+    context.draining.set()
+    await running
+    assert store.rows == list(range(1, 15))
+
+
+async def test_a_write_that_fails_while_nothing_more_comes_is_noticed_at_once(context: Context, story: Story) -> None:
+    await fill(context, story, 3)
+    store = Store()
+    store.open_gate.clear()
+    subject = Projection("fake", context, store.open, SETTINGS, idle_s=3600.0)
+    running = asyncio.create_task(subject.run())
+    async with asyncio.timeout(5):
+        while not store.prepared:  # noqa: ASYNC110 - another task's progress
+            await asyncio.sleep(0)
+        store.crashes.append("commit")
+        store.open_gate.set()
+        while store.opened < 2:  # noqa: ASYNC110 - another task's progress
+            await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+@pytest.mark.parametrize(("wrote_ms", "pause_ms"), [(0, 0), (10, 10), (37, 37), (50, 25), (75, 0), (400, 0)])
+async def test_it_rests_as_long_as_a_write_took_and_no_longer_than_it_may(
+    context: Context, monkeypatch: pytest.MonkeyPatch, wrote_ms: int, pause_ms: int
+) -> None:
+    subject = projection(context, Store(), SETTINGS.model_copy(update={"linger_ms": 75}))
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(subject, "_pause", pause)
+    await subject._linger(wrote_ms / 1000)
+    assert pauses == ([pytest.approx(pause_ms / 1000)] if pause_ms else [])
+
+
+async def test_a_cancelled_projection_cancels_its_write(context: Context, story: Story) -> None:
+    await fill(context, story, 8)
+    store = Store()
+    store.open_gate.clear()
+    running = asyncio.create_task(projection(context, store).run())
+    for _ in range(50):
+        await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    store.open_gate.set()
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert store.rows == []
+
+
+async def test_what_was_prepared_is_read_again_when_the_reader_began_anew_meanwhile(bench: Any, story: Story) -> None:
+    """The log was restored, and outgrew the position, while a batch was written and the next one prepared."""
+    it, log = bench(8)
+    it.store.open_gate.clear()
+    running = asyncio.create_task(it.subject.run())
+    async with asyncio.timeout(5):
+        while it.store.prepared != [4, 8]:  # noqa: ASYNC110 - another task's progress
+            await asyncio.sleep(0)
+        log.entries[2:] = story.entries(8, first=3)
+        log.restarts += 1
+        it.store.open_gate.set()
+        with pytest.raises(ProjectionHalted, match="used their sequences again"):
+            await running
+    assert it.store.rows == [1, 2, 3, 4]
 
 
 async def test_drain_finishes_the_batch_in_hand_and_starts_no_other(context: Context, story: Story) -> None:

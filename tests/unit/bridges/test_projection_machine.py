@@ -20,7 +20,7 @@ from bus.memory import MemoryBus, MemoryServer
 from schemas.errors import TakenOver
 
 T = TypeVar("T")
-STEPS = ("open", "position", "begin", "commit", "committed")
+STEPS = ("open", "position", "prepare", "begin", "commit", "committed")
 SETTINGS = ProjectionSettings(batch_events=3, linger_ms=10)
 
 
@@ -60,6 +60,9 @@ class StoreSink:
     async def position(self) -> Position | None:
         await self._store.step("position")
         return self._store.at
+
+    async def prepare(self, batch: Batch) -> None:
+        await self._store.step("prepare")
 
     async def write(self, batch: Batch) -> None:
         store = self._store
