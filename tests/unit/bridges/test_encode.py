@@ -78,6 +78,14 @@ def test_an_end_is_also_a_usage_record_in_whole_nanodollars(story: Story) -> Non
     assert dict(usage.headers)["ce_id"] != dict(event.headers)["ce_id"]
 
 
+@pytest.mark.parametrize("subject", ["aion.task.ended.completed.acme.t2", "aion.task.ended.completed.other.t1"])
+def test_an_end_under_the_subject_of_another_task_is_a_dead_letter(story: Story, subject: str) -> None:
+    entry = story.entry(9, story.ended("t1", cost_nanousd=1))
+    (record,) = ENCODER.encode([entry._replace(subject=subject)])
+    assert record.topic == topics.DEAD_LETTERS
+    assert subject.encode() in dict(record.headers)["aion_reason"]
+
+
 def test_an_audit_event_is_keyed_by_its_tenant(story: Story) -> None:
     (record,) = ENCODER.encode([story.entry(3, story.audit())])
     assert (record.topic, record.key) == (topics.AUDIT, b"acme")
