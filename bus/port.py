@@ -280,6 +280,19 @@ class Kv(Protocol):
         """As `put`, but raises `Conflict` when the key exists."""
         ...
 
+    async def update(
+        self,
+        bucket: str,
+        key: str,
+        value: bytes,
+        *,
+        after: int,
+        ttl_s: float | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> int:
+        """As `put`, but raises `Conflict` unless revision `after` is the key's newest: of many writers one wins."""
+        ...
+
     async def get(self, bucket: str, key: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> KvEntry | None:
         """The newest value, None when absent, deleted or expired."""
         ...

@@ -25,10 +25,13 @@ TOKENS: Final = "aion.token.>"
 ENGINES: Final = "ENGINES"
 POLICY: Final = "POLICY"
 KEYS: Final = "KEYS"
+"""What every edge must know of credentials."""
+SESSIONS: Final = "SESSIONS"
+"""Families of refresh tokens, which only the auth actor reads."""
 MODULES: Final = "MODULES"
 CATALOG: Final = "CATALOG"
 POSITIONS: Final = "POSITIONS"
-BUCKETS: Final = (ENGINES, POLICY, KEYS, MODULES, CATALOG, POSITIONS)
+BUCKETS: Final = (ENGINES, POLICY, KEYS, SESSIONS, MODULES, CATALOG, POSITIONS)
 
 
 def of_event(event: LogEvent) -> str:

@@ -50,6 +50,13 @@ class Buckets:
             raise Conflict(f"{key} exists in {name} already: put it to replace it")
         return self.put(name, key, value, None)
 
+    def update(self, name: str, key: str, value: bytes, after: int, ttl_s: float | None) -> int:
+        """As `put`; `Conflict` unless `after` is the key's revision."""
+        found = self.bucket(name).entries.get(key)
+        if found is None or found.revision != after:
+            raise Conflict(f"{key} in {name} was written by another")
+        return self.put(name, key, value, ttl_s)
+
     def delete(self, name: str, key: str) -> None:
         """Remove the key, by hand or by its TTL."""
         bucket = self.bucket(name)

@@ -22,8 +22,7 @@ class MemoryKv:
         self, bucket: str, key: str, value: bytes, *, ttl_s: float | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> int:
         """See `bus.port.Kv.put`."""
-        if ttl_s is not None and (ttl_s < 1 or ttl_s != int(ttl_s)):
-            raise ValueError(f"ttl_s={ttl_s} cannot be kept: use whole seconds, at least 1")
+        _check(ttl_s)
         await self._link.cross()
         return self._buckets.put(bucket, key, value, ttl_s)
 
@@ -31,6 +30,21 @@ class MemoryKv:
         """See `bus.port.Kv.create`."""
         await self._link.cross()
         return self._buckets.create(bucket, key, value)
+
+    async def update(
+        self,
+        bucket: str,
+        key: str,
+        value: bytes,
+        *,
+        after: int,
+        ttl_s: float | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> int:
+        """See `bus.port.Kv.update`."""
+        _check(ttl_s)
+        await self._link.cross()
+        return self._buckets.update(bucket, key, value, after, ttl_s)
 
     async def get(self, bucket: str, key: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> KvEntry | None:
         """See `bus.port.Kv.get`."""
@@ -80,3 +94,8 @@ class MemoryKv:
         with self._link.holding(forget, catch_up):
             shared.watchers[key] = pass_on
             yield MappingProxyType(seen)
+
+
+def _check(ttl_s: float | None) -> None:
+    if ttl_s is not None and (ttl_s < 1 or ttl_s != int(ttl_s)):
+        raise ValueError(f"ttl_s={ttl_s} cannot be kept: use whole seconds, at least 1")

@@ -30,10 +30,7 @@ class NatsKv:
         self, bucket: str, key: str, value: bytes, *, ttl_s: float | None = None, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> int:
         """See `bus.port.Kv.put`."""
-        if ttl_s is not None and ttl_s < 1:
-            raise ValueError(f"ttl_s {ttl_s} is under a second, the server's smallest")
-        headers = {"Nats-TTL": f"{round(ttl_s)}s"} if ttl_s is not None else {}
-        return await self._write(bucket, key, value, headers, timeout_s)
+        return await self._write(bucket, key, value, _lasting(ttl_s), timeout_s)
 
     async def create(self, bucket: str, key: str, value: bytes, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
         """See `bus.port.Kv.create`. A key that was deleted is created over its marker."""
@@ -42,6 +39,20 @@ class NatsKv:
             raise Conflict(f"{key} exists in {bucket}")
         after = newest.headers.get("Nats-Sequence", "0") if newest is not None else "0"
         return await self._write(bucket, key, value, {"Nats-Expected-Last-Subject-Sequence": after}, timeout_s)
+
+    async def update(
+        self,
+        bucket: str,
+        key: str,
+        value: bytes,
+        *,
+        after: int,
+        ttl_s: float | None = None,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+    ) -> int:
+        """See `bus.port.Kv.update`."""
+        headers = {**_lasting(ttl_s), "Nats-Expected-Last-Subject-Sequence": str(after)}
+        return await self._write(bucket, key, value, headers, timeout_s)
 
     async def get(self, bucket: str, key: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> KvEntry | None:
         """See `bus.port.Kv.get`."""
@@ -68,7 +79,7 @@ class NatsKv:
         if not error:
             return int(answer["seq"])
         if error.get("err_code") == _WRONG_SEQUENCE:
-            raise Conflict(f"{key} exists in {bucket}")
+            raise Conflict(f"{key} in {bucket} was written by another")
         raise Unavailable(f"{bucket}/{key} was not written: {error.get('description')}", retry_after_s=1.0)
 
     def view(self, bucket: str, changed: Changed | None = None) -> AbstractAsyncContextManager[Mapping[str, bytes]]:
@@ -152,6 +163,14 @@ class _View:
             except Exception:
                 # A reader's own mistake must not stop the view for its other users.
                 structlog.get_logger("bus").exception("view_callback_failed", key=key)
+
+
+def _lasting(ttl_s: float | None) -> dict[str, str]:
+    if ttl_s is None:
+        return {}
+    if ttl_s < 1:
+        raise ValueError(f"ttl_s {ttl_s} is under a second, the server's smallest")
+    return {"Nats-TTL": f"{round(ttl_s)}s"}
 
 
 def _removed(message: Message) -> bool:

@@ -57,6 +57,38 @@ async def test_of_many_creators_one_wins(ground: Any) -> None:
     assert sum(isinstance(r, Conflict) for r in results) == 19
 
 
+async def test_an_update_follows_the_revision_it_names_or_is_refused(ground: Any) -> None:
+    async with ground.bus() as bus:
+        first = await bus.kv.put(MODULES, "summarize", b"one")
+        second = await bus.kv.update(MODULES, "summarize", b"two", after=first)
+        assert await bus.kv.get(MODULES, "summarize") == KvEntry(b"two", second)
+        for stale in (first, second + 100, 0):
+            with pytest.raises(Conflict):
+                await bus.kv.update(MODULES, "summarize", b"three", after=stale)
+        with pytest.raises(Conflict):
+            await bus.kv.update(MODULES, "never-was", b"one", after=second)
+        assert await bus.kv.get(MODULES, "summarize") == KvEntry(b"two", second)
+
+
+async def test_of_many_updaters_one_wins(ground: Any) -> None:
+    async with ground.bus() as one, ground.bus() as two:
+        first = await one.kv.put(MODULES, "race", b"start")
+        updates = [bus.kv.update(MODULES, "race", b"%d" % n, after=first) for n in range(10) for bus in (one, two)]
+        results = await asyncio.gather(*updates, return_exceptions=True)
+        entry = await one.kv.get(MODULES, "race")
+    assert [r for r in results if isinstance(r, int)] == [entry.revision]
+    assert sum(isinstance(r, Conflict) for r in results) == 19
+
+
+async def test_an_update_sets_the_ttl_anew(ground: Any, eventually: Any) -> None:
+    async with ground.bus() as bus, bus.kv.view(ENGINES) as view:
+        first = await bus.kv.put(ENGINES, "wasm.mortal", b"x", ttl_s=1.0)
+        await bus.kv.update(ENGINES, "wasm.mortal", b"y", after=first, ttl_s=2.0)
+        await asyncio.sleep(1.3)
+        assert await bus.kv.get(ENGINES, "wasm.mortal") is not None
+        await eventually(lambda: "wasm.mortal" not in view)
+
+
 async def test_a_deleted_key_is_gone_and_can_be_created_again(ground: Any) -> None:
     async with ground.bus() as bus:
         await bus.kv.put(MODULES, "summarize", b"one")
