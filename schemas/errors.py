@@ -7,6 +7,7 @@
     |  `- PayloadTooLarge         payload_too_large  413   RESOURCE_EXHAUSTED   no
     |- Unauthenticated            unauthenticated    401   UNAUTHENTICATED      no
     |- Forbidden                  forbidden          403   PERMISSION_DENIED    no
+    |  `- InsufficientScope       insufficient_scope 403   PERMISSION_DENIED    no
     |- NotFound                   not_found          404   NOT_FOUND            no
     |- Conflict                   conflict           409   ABORTED              no
     |  |- WrongSequence           wrong_sequence     409   ABORTED              no
@@ -96,6 +97,12 @@ class Forbidden(AionError):
     code = "forbidden"
     http_status = 403
     grpc_status = "PERMISSION_DENIED"
+
+
+class InsufficientScope(Forbidden):
+    """The credential lacks a scope, which the message names."""
+
+    code = "insufficient_scope"
 
 
 class NotFound(AionError):

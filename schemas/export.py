@@ -9,14 +9,17 @@ import msgspec
 from pydantic import BaseModel
 
 from schemas.events import LogEvent
+from schemas.identity import AccessClaims
 from schemas.message import Message
 from schemas.package import AgentPackage
-from schemas.registry import ApiKeyRecord, EngineAdvert, ModuleRecord, ProjectionPosition
+from schemas.registry import ApiKeyRecord, EngineAdvert, ModuleRecord, ProjectionPosition, SigningKeyRecord
 from schemas.result import TaskResult
 from schemas.task import TaskRequest
 
 _FORMS: tuple[type[BaseModel], ...] = (TaskRequest, AgentPackage)
-_MESSAGES: tuple[type[Message], ...] = (TaskResult, EngineAdvert, ModuleRecord, ApiKeyRecord, ProjectionPosition)
+_MESSAGES: tuple[type[Message], ...] = (
+    TaskResult, EngineAdvert, ModuleRecord, ApiKeyRecord, SigningKeyRecord, AccessClaims, ProjectionPosition,
+)  # fmt: skip
 _FOLDER = Path(__file__).parent / "json"
 
 

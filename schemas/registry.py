@@ -4,8 +4,10 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, field
 
+from schemas import scopes
 from schemas.ids import Name, Token
 from schemas.message import Message
+from schemas.scopes import Scope
 
 
 class EngineAdvert(Message):
@@ -39,11 +41,26 @@ class ApiKeyRecord(Message):
 
     key_id: Token
     tenant_id: Token
-    secret_sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    secret_sha256: Annotated[
+        str, Meta(pattern=r"^[0-9a-f]{64}$", description="HMAC-SHA-256 under the pepper, plain SHA-256 without one.")
+    ]
+    pepper_id: Token | None = None
+    scopes: tuple[Scope, ...] = scopes.DEFAULT
     created_at_ms: int
     expires_at_ms: int | None = None
     revoked: bool = False
     note: str = ""
+
+
+class SigningKeyRecord(Message):
+    """The public half of an Ed25519 key that signs access tokens (`KEYS`, key `jwk.<kid>`)."""
+
+    kid: Token
+    issuer: Annotated[str, Meta(description="The `iss` of the tokens it signs.")]
+    x: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{43}$", description="RFC 8037 section 2.")]
+    created_at_ms: int
+    signs_from_ms: Annotated[int, Meta(description="Published ahead: every edge knows it before its first use.")]
+    verifies_until_ms: Annotated[int, Meta(description="When the last token that it signed has expired.")]
 
 
 class ProjectionPosition(Message):
