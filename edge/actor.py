@@ -16,17 +16,22 @@ from edge.http.answer import Answer
 from edge.http.front import Front
 from edge.http.heads import Heads, HeadsSite
 from edge.http.health import Health
-from edge.http.routes import Routes
+from edge.http.routes import ANY_CALLER, EVERYBODY, Route, Routes
 from edge.identity.credentials import Credentials
+from edge.identity.public_keys import PublicKeys
+from edge.identity.refusals import Refusals
 from edge.rest.submission import Submission
 from edge.rest.tasks import Tasks
+from edge.rest.tokens import Tokens
 from edge.settings import EdgeSettings
 from edge.tasks.admission import Admission
 from edge.tasks.catalogue import Catalogue
 from edge.tasks.desk import Desk
 from edge.tasks.intake import Intake
 from edge.tasks.waiting import Waiting
+from schemas import scopes
 from schemas.errors import Misconfigured
+from schemas.keys import read_peppers
 
 KEEPALIVE_S = 75.0
 CLOSE_S = 2.0
@@ -49,6 +54,8 @@ class Edge(Actor):
         self._intake = Intake(context, settings, self._catalogue, self._waiting, self._admission)
         self._desk = Desk(context, settings)
         self._tasks = Tasks(context, settings, self._desk)
+        self._public_keys = PublicKeys()
+        self._refusals = Refusals(context)
         self._loaded = False
         self._watch: asyncio.Task[None] | None = None
         self.port = settings.port
@@ -85,6 +92,7 @@ class Edge(Actor):
         async with asyncio.TaskGroup() as group:
             group.create_task(self._waiting.watch())
             group.create_task(self._admission.watch())
+            group.create_task(self._refusals.watch())
 
     def ready(self) -> str | None:
         """What is missing, else None."""
@@ -100,6 +108,7 @@ class Edge(Actor):
             "dropped_streams": self._tasks.dropped_streams,
             "slow_heads": self._heads.cut,
             "rescued_waits": self._waiting.rescued,
+            "refused_credentials": self._refusals.total,
             "backlog": self._admission.backlog,
             "refused_for_backlog": self._admission.refused,
         }
@@ -109,7 +118,9 @@ class Edge(Actor):
         modules = await stack.enter_async_context(kv.view(subjects.MODULES, catalogue.module_changed))
         engines = await stack.enter_async_context(kv.view(subjects.ENGINES, catalogue.engine_changed))
         catalogue.load(modules, engines)
-        return await stack.enter_async_context(kv.view(subjects.KEYS))
+        keys = await stack.enter_async_context(kv.view(subjects.KEYS, self._public_keys.changed))
+        self._public_keys.load(keys)
+        return keys
 
     async def _listen(self, keys: Mapping[str, bytes]) -> web.ServerRunner:
         front = self._front(keys)
@@ -131,21 +142,36 @@ class Edge(Actor):
         return runner
 
     def _front(self, keys: Mapping[str, bytes]) -> Front:
-        credentials = Credentials(keys, self.context.now_ms, self._limits.max_cached_keys)
+        pepper = self._limits.key_pepper
+        credentials = Credentials(
+            keys,
+            self._public_keys,
+            self._refusals,
+            self.context.now_ms,
+            max_cached=self._limits.max_cached_keys,
+            peppers=read_peppers(pepper.get_secret_value()) if pepper is not None else (),
+        )
+        return Front(self.context, self._routes(), credentials, self._heads)
+
+    def _routes(self) -> Routes:
         health, tasks = Health(self._checks), self._tasks
-        routes = Routes(
+        tokens = Tokens(self.context.bus, self._limits, self._public_keys, self._refusals)
+        return Routes(
             {
-                "/v1/tasks": {"POST": Submission(self._limits, self._intake).post},
-                "/v1/tasks/{task_id}": {"GET": tasks.get},
-                "/v1/tasks/{task_id}/events": {"GET": tasks.events},
-                "/v1/tasks/{task_id}/cancel": {"POST": tasks.cancel},
-                "/v1/stream/{task_id}": {"GET": tasks.stream},
-                "/v1/intents": {"GET": self._intents},
-                "/healthz": {"GET": health.healthz, "HEAD": health.healthz},
-                "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
+                "/v1/tasks": {"POST": Route(scopes.SUBMIT, Submission(self._limits, self._intake).post)},
+                "/v1/tasks/{task_id}": {"GET": Route(scopes.READ, tasks.get)},
+                "/v1/tasks/{task_id}/events": {"GET": Route(scopes.READ, tasks.events)},
+                "/v1/tasks/{task_id}/cancel": {"POST": Route(scopes.CANCEL, tasks.cancel)},
+                "/v1/stream/{task_id}": {"GET": Route(scopes.READ, tasks.stream)},
+                "/v1/intents": {"GET": Route(ANY_CALLER, self._intents)},
+                "/v1/auth/token": {"POST": Route(EVERYBODY, tokens.issue)},
+                "/v1/auth/refresh": {"POST": Route(EVERYBODY, tokens.refresh)},
+                "/v1/auth/revoke": {"POST": Route(EVERYBODY, tokens.revoke)},
+                "/.well-known/jwks.json": {"GET": Route(EVERYBODY, tokens.key_set)},
+                "/healthz": {"GET": Route(EVERYBODY, health.healthz), "HEAD": Route(EVERYBODY, health.healthz)},
+                "/readyz": {"GET": Route(EVERYBODY, health.readyz), "HEAD": Route(EVERYBODY, health.readyz)},
             }
         )
-        return Front(self.context, routes, credentials, self._heads)
 
     async def _intents(self, _request: web.BaseRequest) -> Answer:
         return Answer(json.dumps({"intents": self._catalogue.listing()}).encode())

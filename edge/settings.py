@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 
 class EdgeSettings(BaseModel):
@@ -29,7 +29,11 @@ class EdgeSettings(BaseModel):
     )
     max_reading: int = Field(default=512, ge=1, description="Reads and cancels at once.")
     max_open_streams: int = Field(default=1024, ge=1)
-    max_cached_keys: int = Field(default=10_000, ge=1)
+    max_cached_keys: int = Field(default=10_000, ge=1, description="Verified keys and tokens that are remembered.")
+    key_pepper: SecretStr | None = Field(
+        default=None, description="What API keys are hashed under, as at the auth actor."
+    )
+    auth_timeout_s: float = Field(default=5.0, gt=0, description="How long a question to the auth actor may take.")
     recheck_s: float = Field(default=5.0, gt=0, description="First look into the log for a task that is waited for.")
     heartbeat_s: float = Field(default=15.0, gt=0)
     write_timeout_s: float = Field(default=10.0, gt=0, description="A stream's reader that takes nothing is dropped.")

@@ -12,7 +12,7 @@ from actors.runtime import Context
 from edge.http.answer import REQUEST_ID, SERVER
 from edge.http.heads import Heads
 from edge.http.problems import http_problem, internal_problem, problem
-from edge.http.routes import Routes
+from edge.http.routes import ANY_CALLER, EVERYBODY, Routes
 from edge.identity.caller import Caller
 from edge.identity.credentials import Credentials
 from edge.tasks.trace import read_request_id
@@ -66,13 +66,20 @@ class Front:
             return internal_problem(request_id)
 
     async def _routed(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Everything under `/v1/` needs a key, even what does not exist there."""
+        """Strangers are not told what exists under `/v1/`."""
         headers, path = request.headers, request.rel_url.path_safe
         if "Expect" in headers:
             await _go_on(request)
-        if path.startswith("/v1/"):
-            request[CALLER] = self._credentials.caller_of(headers.get("Authorization"))
-        handler, task_id = self._routes.find(request.method, path)
+        try:
+            (scope, handler), task_id = self._routes.find(request.method, path)
+        except web.HTTPException:
+            if path.startswith("/v1/"):
+                self._credentials.caller_of(headers.get("Authorization"))
+            raise
+        if scope is not EVERYBODY:
+            request[CALLER] = caller = self._credentials.caller_of(headers.get("Authorization"))
+            if scope not in caller.scopes and scope is not ANY_CALLER:
+                raise self._credentials.lacking(caller, scope)
         if task_id:
             request[TASK_ID] = task_id
         return await handler(request)

@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from edge.tasks.errors import BodyInvalid, CancelTooLate
-from schemas.errors import AionError
+from schemas.errors import AionError, InsufficientScope
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -25,6 +25,8 @@ def problem(error: AionError, request_id: str) -> web.Response:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 1)))
     if error.http_status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="aion"'
+    if isinstance(error, InsufficientScope):  # RFC 6750 section 3.1
+        response.headers["WWW-Authenticate"] = 'Bearer realm="aion", error="insufficient_scope"'
     return response
 
 

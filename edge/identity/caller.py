@@ -7,10 +7,11 @@ from schemas.ids import TenantId
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The tenant a request acts for, and the credential it came with.
+    """The tenant a request acts for, the credential it came with, and all that it may do.
 
-    `name` is safe in logs, in audit events and as the name of a limit: `key:<key_id>` or `user:<subject>`.
+    `name` is safe in logs, in audit events and as the name of a limit: `key:<key_id>` or `user:<issuer>/<subject>`.
     """
 
     tenant_id: TenantId
     name: str
+    scopes: frozenset[str]

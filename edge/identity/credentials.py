@@ -1,75 +1,155 @@
 """From an `Authorization` header to a caller."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from edge.identity.access import expiry_ms, verify_access
 from edge.identity.caller import Caller
-from schemas.errors import Unauthenticated
+from edge.identity.public_keys import PREFIX, PublicKeys
+from edge.identity.refusals import Refusal, Refusals, stranger
+from schemas import scopes
+from schemas.errors import InsufficientScope, Unauthenticated
 from schemas.ids import TenantId
-from schemas.keys import ParsedKey, parse, record_key, verify
+from schemas.jws import looks_signed
+from schemas.keys import ParsedKey, Pepper, in_force, parse, record_key, verify
 from schemas.message import Unreadable, decode
 from schemas.registry import ApiKeyRecord
+from schemas.tokens import revocation_key
 
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    record_key: str
-    record_bytes: bytes
-    record: ApiKeyRecord
+    """A caller, and all that must still stand in `KEYS` for it to be believed again."""
+
     caller: Caller
+    expires_ms: int | None
+    anchor: str
+    stored: bytes
+    besides: tuple[tuple[str, bytes | None], ...] = ()
 
 
 class Credentials:
-    """Verifies API keys against the live view of `KEYS`.
+    """Verifies API keys and access tokens against the live view of `KEYS`.
 
-    What was verified is remembered by digest, never by its text, and only for as long as the record it was
-    verified against is the one in the view: a revocation works with the view's next update.
+    What was verified is remembered by digest, never by its text, and only for as long as what it was
+    verified against is what stands in the view: a revocation works with the view's next update.
     """
 
-    def __init__(self, keys: Mapping[str, bytes], now_ms: Callable[[], int], max_cached: int) -> None:
-        self._keys = keys
+    def __init__(
+        self,
+        view: Mapping[str, bytes],
+        public_keys: PublicKeys,
+        refusals: Refusals,
+        now_ms: Callable[[], int],
+        *,
+        max_cached: int,
+        peppers: Sequence[Pepper] = (),
+    ) -> None:
+        self._view = view
+        self._public_keys = public_keys
+        self._refusals = refusals
         self._now_ms = now_ms
         self._max_cached = max_cached
+        self._peppers = peppers
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
 
     def caller_of(self, authorization: str | None) -> Caller:
         """Whom a header speaks for. Raises `Unauthenticated`, alike for unknown and for wrong keys."""
-        scheme, _, token = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not token:
-            raise Unauthenticated("no API key: send Authorization: Bearer aion_...")
-        digest = sha256(token.encode("utf-8", "surrogateescape")).digest()
+        sent = authorization or ""
+        digest = sha256(sent.encode("utf-8", "surrogateescape")).digest()
         seen = self._verified.get(digest)
         if seen is not None and self._still_good(seen):
             return seen.caller
         self._verified.pop(digest, None)
-        verified = self._verify(parse(token.strip()))
+        verified = self._verify(bearer_of(sent))
         self._verified[digest] = verified
         while len(self._verified) > self._max_cached:
             self._verified.popitem(last=False)
         return verified.caller
 
+    def lacking(self, caller: Caller, scope: str) -> InsufficientScope:
+        """The refusal of a caller that lacks `scope`."""
+        self._refusals.note(Refusal(caller.tenant_id, caller.name, f"lacks {scope}"))
+        return InsufficientScope(f"this credential lacks the scope {scope}: use one that has it")
+
     def _still_good(self, seen: _Verified) -> bool:
-        expires = seen.record.expires_at_ms
-        in_time = expires is None or self._now_ms() < expires
-        return in_time and self._keys.get(seen.record_key) == seen.record_bytes
+        expires_ms, view = seen.expires_ms, self._view
+        if expires_ms is not None and self._now_ms() >= expires_ms:
+            return False
+        if view.get(seen.anchor) != seen.stored:
+            return False
+        return not seen.besides or all(view.get(key) == stored for key, stored in seen.besides)
 
-    def _verify(self, parsed: ParsedKey) -> _Verified:
-        key = record_key(parsed.key_id)
-        stored = self._keys.get(key)
+    def _verify(self, text: str | None) -> _Verified:
+        if text is None:
+            self._refusals.note(stranger("no credential"))
+            raise Unauthenticated("no credential: send Authorization: Bearer aion_... or an access token")
+        return self._verify_token(text) if looks_signed(text) else self._verify_key(text)
+
+    def _verify_key(self, text: str) -> _Verified:
+        try:
+            parsed = parse(text)
+        except Unauthenticated:
+            self._refusals.note(stranger("no API key"))
+            raise
+        record, stored = self._good_key(parsed)
+        caller = Caller(TenantId(record.tenant_id), f"key:{record.key_id}", scopes.reach(record.scopes))
+        return _Verified(caller, record.expires_at_ms, record_key(record.key_id), stored)
+
+    def _good_key(self, parsed: ParsedKey) -> tuple[ApiKeyRecord, bytes]:
+        stored = self._view.get(record_key(parsed.key_id), b"")
         record = _read(stored)
-        verify(parsed, record, self._now_ms())
-        if record is None or stored is None:
-            raise Unauthenticated(f"API key {parsed.key_id} is not known: create one with aionctl key create")
-        caller = Caller(TenantId(record.tenant_id), f"key:{record.key_id}")
-        return _Verified(key, stored, record, caller)
+        try:
+            return verify(parsed, record, self._now_ms(), self._peppers), stored
+        except Unauthenticated as error:
+            self._refusals.note(_key_refusal(record, error) if record is not None else stranger("unknown API key"))
+            raise
+
+    def _verify_token(self, text: str) -> _Verified:
+        try:
+            claims, key = verify_access(text, self._public_keys, self._now_ms())
+        except Unauthenticated as error:
+            self._refusals.note(stranger(error.message))
+            raise
+        tenant_id = TenantId(claims.tenant)
+        besides = self._standing(claims.family, claims.key)
+        if besides is None:
+            self._refusals.note(Refusal(tenant_id, claims.sub, "that token was revoked"))
+            raise Unauthenticated("that token was revoked: sign in again")
+        caller = Caller(tenant_id, claims.sub, frozenset(claims.scope.split()))
+        return _Verified(caller, expiry_ms(claims), f"{PREFIX}{key.record.kid}", key.stored, besides)
+
+    def _standing(self, family: str | None, key_id: str | None) -> tuple[tuple[str, bytes | None], ...] | None:
+        """What must stay as it is for a token of this family and of this API key, None when it fell already."""
+        besides: list[tuple[str, bytes | None]] = []
+        if family is not None:
+            mark = revocation_key(family)
+            if mark in self._view:
+                return None
+            besides.append((mark, None))
+        if key_id is not None:
+            stored = self._view.get(record_key(key_id), b"")
+            record = _read(stored)
+            if record is None or not in_force(record, self._now_ms()):
+                return None
+            besides.append((record_key(key_id), stored))
+        return tuple(besides)
 
 
-def _read(stored: bytes | None) -> ApiKeyRecord | None:
-    if stored is None:
-        return None
+def bearer_of(authorization: str) -> str | None:
+    """The credential in a header (RFC 6750 section 2.1), None when it has none."""
+    scheme, _, text = authorization.partition(" ")
+    return (text.strip() or None) if scheme.lower() == "bearer" else None
+
+
+def _key_refusal(record: ApiKeyRecord, error: Unauthenticated) -> Refusal:
+    return Refusal(TenantId(record.tenant_id), f"key:{record.key_id}", error.message)
+
+
+def _read(stored: bytes) -> ApiKeyRecord | None:
     try:
-        return decode(stored, ApiKeyRecord)
+        return decode(stored, ApiKeyRecord) if stored else None
     except Unreadable:
         return None

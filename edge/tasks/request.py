@@ -53,14 +53,19 @@ def read_request(body: bytes, max_depth: int) -> TaskRequest:
     try:
         return TaskRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
-        faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise BodyInvalid("the body is not a task: see errors", [_fault(f) for f in faults]) from None
+        raise faults_of(error, "the body is not a task: see errors") from None
+
+
+def faults_of(error: ValidationError, message: str) -> BodyInvalid:
+    """What pydantic found, as a refusal that says where and repeats nothing of the body."""
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    return BodyInvalid(message, [_fault(f) for f in faults])
 
 
 def check_tenant(request: TaskRequest, tenant_id: TenantId) -> None:
     """Raise `Forbidden` when the body speaks for a tenant that is not the credential's."""
     if request.tenant_id is not None and request.tenant_id != tenant_id:
-        raise Forbidden("tenant_id is not the tenant of this API key: leave it out")
+        raise Forbidden("tenant_id is not the tenant of this credential: leave it out")
 
 
 def check_timeout(request: TaskRequest, longest_s: float) -> None:

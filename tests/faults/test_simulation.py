@@ -40,6 +40,7 @@ from schemas.errors import Unavailable, WrongSequence
 from schemas.events import Accepted, Ended, TaskEvent
 from schemas.ids import TaskId, TenantId, uuid7
 from schemas.message import changed
+from schemas.scopes import DEFAULT, reach
 
 SEEDS = 240
 FOUND_WITHIN = 120
@@ -181,7 +182,7 @@ def a_cancel_that_lost_the_race_says_that_it_won(monkeypatch: pytest.MonkeyPatch
 
 @defect("answer_without_end", "one_reference_two_tasks", "answered_with_another", "refused_task_exists")
 def an_edge_takes_every_key_for_one_tenants(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Credentials, "caller_of", lambda *_: Caller(TenantId("acme"), "key:any"))
+    monkeypatch.setattr(Credentials, "caller_of", lambda *_: Caller(TenantId("acme"), "key:any", reach(DEFAULT)))
 
 
 @defect("replay_differs", "answer_differs")

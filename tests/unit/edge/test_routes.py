@@ -3,7 +3,7 @@
 import pytest
 from aiohttp import web
 
-from edge.http.routes import Routes
+from edge.http.routes import Route, Routes
 
 
 async def tasks(_request: web.BaseRequest) -> web.Response:
@@ -14,12 +14,13 @@ async def events(_request: web.BaseRequest) -> web.Response:
     return web.Response()
 
 
-ROUTES = Routes({"/v1/tasks": {"POST": tasks}, "/v1/tasks/{task_id}/events": {"GET": events, "PUT": tasks}})
+TASKS, EVENTS = Route("tasks:submit", tasks), Route("tasks:read", events)
+ROUTES = Routes({"/v1/tasks": {"POST": TASKS}, "/v1/tasks/{task_id}/events": {"GET": EVENTS, "PUT": TASKS}})
 
 
 def test_a_path_finds_its_handler_and_its_task_id() -> None:
-    assert ROUTES.find("POST", "/v1/tasks") == (tasks, "")
-    assert ROUTES.find("GET", "/v1/tasks/a b/events") == (events, "a b")
+    assert ROUTES.find("POST", "/v1/tasks") == (TASKS, "")
+    assert ROUTES.find("GET", "/v1/tasks/a b/events") == (EVENTS, "a b")
 
 
 @pytest.mark.parametrize(

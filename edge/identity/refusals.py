@@ -1,0 +1,78 @@
+"""Who was refused, as audit events: counted and told together, so that noise costs the log next to nothing."""
+
+import asyncio
+from collections import Counter
+from typing import Final, NamedTuple
+
+from actors.runtime import Context
+from schemas.errors import AionError
+from schemas.events import AuditEvent
+from schemas.identity import SYSTEM
+from schemas.ids import TenantId
+
+TELL_S: Final = 10.0
+MOST: Final = 32
+"""Audit events of one telling. What is past it is counted under one name."""
+
+
+class Refusal(NamedTuple):
+    """Whose credential was refused, as far as that is certain, and why; nothing that a stranger could choose."""
+
+    tenant_id: TenantId
+    subject: str
+    reason: str
+
+
+ANONYMOUS: Final = "anonymous"
+OTHERS: Final = Refusal(SYSTEM, "others", "more than can be told apart")
+
+
+def stranger(reason: str) -> Refusal:
+    """A refusal of somebody of whom nothing is known."""
+    return Refusal(SYSTEM, ANONYMOUS, reason)
+
+
+class Refusals:
+    """Counts refusals, and appends at most `MOST` audit events `refused` every `TELL_S`, each with its count."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._counts: Counter[Refusal] = Counter()
+        self.total = 0
+
+    def note(self, refusal: Refusal) -> None:
+        """Count one; asks nobody."""
+        self.total += 1
+        room = len(self._counts) < MOST - 1 or refusal in self._counts
+        self._counts[refusal if room else OTHERS] += 1
+
+    async def watch(self) -> None:
+        """Tell again and again, and once more at the end."""
+        try:
+            while True:
+                await asyncio.sleep(TELL_S)
+                await self.tell()
+        finally:
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Append what was counted since the last time. What cannot be stored now is kept, and counted on."""
+        while self._counts:
+            refusal, count = self._counts.popitem()
+            try:
+                await self._context.bus.log.audit(self._event(refusal, count))
+            except AionError as error:
+                self._counts[refusal] += count
+                self._context.log.warning("edge.refusals_untold", code=error.code, kinds=len(self._counts))
+                return
+
+    def _event(self, refusal: Refusal, count: int) -> AuditEvent:
+        return AuditEvent(
+            event_id=self._context.new_event_id(),
+            tenant_id=refusal.tenant_id,
+            kind="refused",
+            at_ms=self._context.now_ms(),
+            actor="edge",
+            subject=refusal.subject,
+            detail={"reason": refusal.reason, "count": str(count)},
+        )
