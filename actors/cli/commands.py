@@ -27,7 +27,10 @@ COMMANDS: Final = (
     Command("watch", "actors.cli.watch:watch", "Follow a task's events until it ends."),
     Command("key create", "actors.cli.key:create", "Issue an API key; its text is shown once."),
     Command("key ls", "actors.cli.key:ls", "List the API keys."),
+    Command("key rotate", "actors.cli.key:rotate", "Issue an API key in place of another, which goes on for a while."),
     Command("key revoke", "actors.cli.key:revoke", "Revoke an API key."),
+    Command("auth rotate", "actors.cli.auth:rotate", "Begin to sign access tokens with a new key."),
+    Command("auth revoke", "actors.cli.auth:revoke", "End all tokens of one sign-in."),
     Command("bridge verify", "actors.cli.bridge:verify", "Re-read the log and Kafka and compare them."),
     Command("doctor", "actors.cli.doctor:doctor", "Check this installation; each failure names its fix."),
     Command("completion", "actors.cli.completion:completion", "Print a shell's completion script."),
@@ -36,5 +39,6 @@ COMMANDS: Final = (
 GROUPS: Final = {
     "servers": "Development servers on this machine.",
     "key": "API keys.",
+    "auth": "Tokens of users.",
     "bridge": "The bridge to Kafka.",
 }

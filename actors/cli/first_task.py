@@ -2,30 +2,33 @@
 
 import asyncio
 import json
-import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from actors.cli.door import Door
-from actors.cli.key import issue_key
+from actors.cli.environment import write_secret
 from actors.cli.output import talk
-from actors.cli.session import section, tool, within
+from actors.cli.session import ask, section, tool, within
 from actors.cli.submit import hand_in
 from actors.runtime.settings import Settings
 from bus import Bus, BusSettings
+from bus.questions import AUTH_KEY_CREATE
 from bus.subjects import KEYS
 from bus.waiting import timeout
 from schemas import keys
-from schemas.errors import AionError, Unauthenticated
+from schemas.errors import AionError, Unauthenticated, Unavailable
 from schemas.events import AuditEvent
+from schemas.identity import KeyCreate
 from schemas.ids import TaskId, TenantId
+from schemas.keys import Pepper, read_peppers
 from schemas.message import decode
 from schemas.registry import ApiKeyRecord
 
 TENANT = TenantId("demo")
 BUS_TIMEOUT_S = 20.0
+AUTH_READY_S = 60.0
 RECORDS_TIMEOUT_S = 15.0
 TASK_TIMEOUT_S = 30.0
 FIRST_COMPILE_S = 240.0
@@ -34,17 +37,20 @@ _REFUSED_RETRY_S = 0.2
 
 
 def ensure_key(settings: Settings, path: Path) -> str:
-    """The key of the tenant `demo`: the one in `path` while the bus knows it, else a new one, saved for us only."""
+    """The key of the tenant `demo`: the one in `path` while it is good, else a new one, saved for us only."""
     stored = path.read_text(encoding="ascii").strip() if path.exists() else ""
+    pepper = section(settings, "auth").key_pepper
+    peppers = read_peppers(pepper.get_secret_value()) if pepper is not None else ()
 
     async def work(bus: Bus) -> str:
-        if await _is_good(bus, stored):
+        if await _is_good(bus, stored, peppers):
             return stored
-        text, _ = await issue_key(bus, TENANT, note="made by aionctl up")
-        _save(path, text)
-        return text
+        asked = KeyCreate(tenant_id=TENANT, note="made by aionctl up")
+        issued = await ask(bus, AUTH_KEY_CREATE, asked, wait_s=AUTH_READY_S)
+        write_secret(path, issued.key)
+        return issued.key
 
-    return asyncio.run(within(settings.load("nats", BusSettings), work, BUS_TIMEOUT_S))
+    return asyncio.run(within(settings.load("nats", BusSettings), work, AUTH_READY_S + BUS_TIMEOUT_S))
 
 
 def run_task(door: Door, text: str) -> Any:
@@ -112,20 +118,12 @@ def hints(door: Door) -> str:
     return f"{curl}\n.venv/bin/aionctl submit summarize --text deploy/local/sample.txt"
 
 
-async def _is_good(bus: Bus, text: str) -> bool:
+async def _is_good(bus: Bus, text: str, peppers: Sequence[Pepper]) -> bool:
     try:
         parsed = keys.parse(text)
         stored = await bus.kv.get(KEYS, keys.record_key(parsed.key_id))
         record = None if stored is None else decode(stored.value, ApiKeyRecord)
-        keys.verify(parsed, record, time.time_ns() // 1_000_000)
-    except Unauthenticated:
+        keys.verify(parsed, record, time.time_ns() // 1_000_000, peppers)
+    except (Unauthenticated, Unavailable):
         return False
     return True
-
-
-def _save(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(text + "\n")

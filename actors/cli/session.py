@@ -1,6 +1,7 @@
 """A command's short visit to the bus."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
@@ -8,13 +9,19 @@ from typing import Any, TypeVar
 from actors.cli.environment import environment
 from actors.runtime.settings import Settings, read_settings
 from bus import Bus, BusSettings, open_bus
+from bus.port import Question
 from bus.waiting import timeout
-from schemas.errors import BusDisconnected, DeadlineExceeded, NotFound
+from schemas.errors import BusDisconnected, DeadlineExceeded, NoResponders, NotFound
+from schemas.message import Message
 
 T = TypeVar("T")
+Req = TypeVar("Req", bound=Message)
+Rep = TypeVar("Rep", bound=Message)
 VISIT_TIMEOUT_S = 30.0
 CONNECT_TIMEOUT_S = 2.0
 """A person waits, and a server that is there answers in milliseconds."""
+ASK_TIMEOUT_S = 10.0
+_ASK_AGAIN_S = 0.2
 
 
 def visit(work: Callable[[Bus], Awaitable[T]], *, timeout_s: float = VISIT_TIMEOUT_S) -> T:
@@ -34,6 +41,21 @@ async def within(settings: BusSettings, work: Callable[[Bus], Awaitable[T]], tim
             return await work(bus)
     except TimeoutError as error:
         raise DeadlineExceeded(f"no answer within {timeout_s:g} s: is the bus under load? try again") from error
+
+
+async def ask(bus: Bus, question: Question[Req, Rep], request: Req, *, wait_s: float) -> Rep:
+    """The answer, waiting at most `wait_s` for an actor that answers such questions to be there.
+
+    Raises `NoResponders` naming the actor to start, else what the actor raised.
+    """
+    until_s = time.monotonic() + wait_s
+    while True:
+        try:
+            return await bus.rpc.ask(question, request, timeout_s=ASK_TIMEOUT_S)
+        except NoResponders as error:
+            if time.monotonic() >= until_s:
+                raise NoResponders(f"no {question.actor} actor answers: aionctl run {question.actor}") from error
+        await asyncio.sleep(_ASK_AGAIN_S)
 
 
 def tool(name: str) -> Any:

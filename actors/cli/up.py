@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from actors.cli.door import DOOR_FILE, Door
-from actors.cli.environment import LOCAL_DIR
+from actors.cli.environment import LOCAL_DIR, local_secrets
 from actors.cli.first_task import ensure_key, hints, proof, record_line, run_task
 from actors.cli.fleet import Fleet, running
 from actors.cli.options import Json
@@ -91,7 +91,7 @@ def _prepare(*, page_cache: bool) -> dict[str, str]:
         built = pool.submit(_build)
         infos = local.up(LOCAL_DIR, os.environ, talk, nats_sync="page-cache" if page_cache else "always")
         built.result()
-    return {**local.env(infos), **os.environ}
+    return {**local.env(infos), **local_secrets(), **os.environ}
 
 
 def _build() -> None:

@@ -88,8 +88,9 @@ def start_actors(children: Children) -> None:
 
 
 async def create_key(variables: Mapping[str, str]) -> str:
-    """A fresh API key of tenant `bench`."""
-    shown = await run_to_end((sys.executable, "-m", "actors", "key", "create", "--tenant", "bench"), variables)
+    """A fresh API key of tenant `bench`, as soon as the auth actor answers."""
+    command = (sys.executable, "-m", "actors", "key", "create", "--tenant", "bench", "--wait-s", str(READY_S))
+    shown = await run_to_end(command, variables, READY_S + 10)
     found = _KEY.search(shown)
     if found is None:
         raise RuntimeError(f"aionctl key create printed no key: {shown[:200]}")
