@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import keys
-from schemas.errors import Unauthenticated
+from schemas.errors import Misconfigured, Unauthenticated, Unavailable
 from schemas.ids import TenantId
 from schemas.message import changed, encode
 
@@ -69,3 +69,31 @@ def test_a_revoked_key_is_refused() -> None:
     text, record = keys.mint(TENANT, 1000, RANDOM)
     with pytest.raises(Unauthenticated, match="revoked"):
         keys.verify(keys.parse(text), changed(record, revoked=True), 2000)
+
+
+PEPPERS = keys.read_peppers("the-newest-pepper-of-the-installation  the-pepper-that-was-used-before-it")
+
+
+def test_a_peppered_key_is_good_under_its_pepper_alone() -> None:
+    newest, before = PEPPERS
+    text, record = keys.mint(TENANT, 1000, RANDOM, pepper=before)
+    keys.verify(keys.parse(text), record, 2000, PEPPERS)
+    for peppers in ((), (newest,)):
+        with pytest.raises(Unavailable, match="key_pepper"):
+            keys.verify(keys.parse(text), record, 2000, peppers)
+    with pytest.raises(Unauthenticated):
+        keys.verify(keys.parse(text), changed(record, pepper_id=newest.pepper_id), 2000, PEPPERS)
+    with pytest.raises(Unauthenticated):
+        keys.verify(keys.parse(text), changed(record, pepper_id=None), 2000, PEPPERS)
+
+
+def test_who_reads_the_bucket_cannot_tell_whether_a_secret_fits() -> None:
+    _, plain = keys.mint(TENANT, 1000, RANDOM)
+    _, peppered = keys.mint(TENANT, 1000, RANDOM, pepper=PEPPERS[0])
+    assert peppered.secret_sha256 != plain.secret_sha256
+    assert "newest" not in repr(PEPPERS)
+
+
+def test_a_short_pepper_is_no_pepper() -> None:
+    with pytest.raises(Misconfigured):
+        keys.read_peppers("short")
