@@ -10,13 +10,14 @@ from aiohttp import HttpVersion11, web
 
 from actors.runtime import Context
 from edge.http.answer import REQUEST_ID, SERVER
-from edge.http.heads import Heads
+from edge.http.connection import connection_of
+from edge.http.gate import Gate
 from edge.http.problems import http_problem, internal_problem, problem
 from edge.http.routes import Routes
 from edge.identity.caller import Caller
 from edge.identity.credentials import Credentials
 from edge.tasks.trace import read_request_id
-from schemas.errors import AionError
+from schemas.errors import AionError, Unauthenticated
 from schemas.ids import TenantId
 
 CALLER: Final = web.RequestKey("caller", Caller)
@@ -28,24 +29,28 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Front:
     """The one handler of an edge's server."""
 
-    def __init__(self, context: Context, routes: Routes, credentials: Credentials, heads: Heads) -> None:
+    def __init__(self, context: Context, routes: Routes, credentials: Credentials, gate: Gate | None) -> None:
         self._context = context
         self._routes = routes
         self._credentials = credentials
-        self._heads = heads
+        self._gate = gate
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response, whatever happens, except to a client that is gone. Connections go while the edge drains."""
-        self._heads.shown(request.protocol)
+        connection = connection_of(request)
+        connection.begin()
         context = self._context
         request_id = read_request_id(request.headers.get("X-Request-Id"), context.now_ms(), context.rng)
         request[REQUEST_ID] = request_id
         response = await self._answered(request, request_id)
+        connection.end()
         if isinstance(response, web.Response):
             response.headers["X-Request-Id"] = request_id
             response.headers["Server"] = SERVER
             response.headers.setdefault("Cache-Control", "no-store")
-        if context.draining.is_set() and not response.prepared:
+        if self._gate is not None:
+            self._gate.tell(request, response)
+        if (connection.broken or context.draining.is_set()) and not response.prepared:
             response.force_close()
         return response
 
@@ -71,11 +76,24 @@ class Front:
         if "Expect" in headers:
             await _go_on(request)
         if path.startswith("/v1/"):
-            request[CALLER] = self._credentials.caller_of(headers.get("Authorization"))
+            if self._gate is None:
+                request[CALLER] = self._credentials.caller_of(headers.get("Authorization"))
+            else:
+                await self._pass(request, self._gate)
         handler, task_id = self._routes.find(request.method, path)
         if task_id:
             request[TASK_ID] = task_id
         return await handler(request)
+
+    async def _pass(self, request: web.BaseRequest, gate: Gate) -> None:
+        """Who asks, when limits hold: what has no good credential counts for its address."""
+        gate.check_address(request)
+        try:
+            caller = request[CALLER] = self._credentials.caller_of(request.headers.get("Authorization"))
+        except Unauthenticated:
+            await gate.take_stranger(request)
+            raise
+        await gate.take(request, caller)
 
 
 def tenant_of(request: web.BaseRequest) -> TenantId:
