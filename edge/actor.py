@@ -183,7 +183,7 @@ class Edge(Actor):
         )
         limits, fields = self._rate_limits, self._rates.fields != "off"
         gate = Gate(limits, self._clients, fields=fields) if limits is not None else None
-        return Front(self.context, routes, credentials, gate)
+        return Front(self.context, routes, credentials, self._clients, gate)
 
     async def _intents(self, _request: web.BaseRequest) -> Answer:
         return Answer(json.dumps({"intents": self._catalogue.listing()}).encode())

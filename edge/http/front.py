@@ -10,6 +10,7 @@ from aiohttp import HttpVersion11, web
 
 from actors.runtime import Context
 from edge.http.answer import REQUEST_ID, SERVER
+from edge.http.clients import Clients
 from edge.http.connection import connection_of
 from edge.http.gate import Gate
 from edge.http.problems import http_problem, internal_problem, problem
@@ -29,10 +30,13 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Front:
     """The one handler of an edge's server."""
 
-    def __init__(self, context: Context, routes: Routes, credentials: Credentials, gate: Gate | None) -> None:
+    def __init__(
+        self, context: Context, routes: Routes, credentials: Credentials, clients: Clients, gate: Gate | None
+    ) -> None:
         self._context = context
         self._routes = routes
         self._credentials = credentials
+        self._clients = clients
         self._gate = gate
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -62,12 +66,14 @@ class Front:
             return http_problem(error, request_id)
         except AionError as error:
             if error.http_status >= 500 and not error.retryable:
-                log.error("edge.request_failed", request_id=request_id, code=error.code)
+                client = self._clients.address_of(request)
+                log.error("edge.request_failed", request_id=request_id, client=client, code=error.code)
             return problem(error, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
-            log.error("edge.request_crashed", request_id=request_id, error=type(error).__name__, at=_place(error))
+            client, at = self._clients.address_of(request), _place(error)
+            log.error("edge.request_crashed", request_id=request_id, client=client, error=type(error).__name__, at=at)
             return internal_problem(request_id)
 
     async def _routed(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -30,6 +30,8 @@ class Limits:
         self._plan = Plan(settings)
         self._shared = shared
         self._edges = settings.edges
+        self._slack_us = round(2_000_000 * settings.answer_timeout_s)
+        """What a level may fall by on the way to Redis: more would raise it there, a little with every request."""
         self._memory = Memory(settings.max_buckets)
         self.refused = 0
         self.alone = 0
@@ -82,6 +84,8 @@ class Limits:
         return figures
 
     async def _take(self, buckets: tuple[Bucket, ...]) -> Verdict:
+        if not buckets:
+            return Verdict(True, (), ())
         now_us = self._clock_us()
         least_us = self._memory.levels_us(buckets, now_us)
         verdict = await self._ask(buckets, least_us) or judge(buckets, least_us, edges=self._edges)
@@ -100,7 +104,7 @@ class Limits:
         verdict = judge(buckets, sure)
         if not verdict.admitted:
             return verdict
-        reply = await shared.take(Ask(buckets, sure))
+        reply = await shared.take(Ask(buckets, tuple(max(0, level - self._slack_us) for level in sure)))
         if reply is None:
             self.alone += 1
             return None

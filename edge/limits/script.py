@@ -37,7 +37,7 @@ class RedisScript:
         self._script = self._client.register_script(files("edge.limits").joinpath("buckets.lua").read_text())
 
     async def run(self, asks: Sequence[Ask]) -> list[Reply]:
-        """One call for all of them; none of them is a question whether the server is there and may be used."""
+        """One call for all of them."""
         keys = [PREFIX + bucket.key for ask in asks for bucket in ask.buckets]
         try:
             numbers = await self._script(keys, list(_arguments(asks)))

@@ -35,7 +35,7 @@ class LimitsSettings(BaseModel):
     tokens: Rate | None = Field(default=None, description="Tokens of language models, of each tenant.")
     routes: dict[RouteName, Rate] = Field(default={}, description="Of each tenant on these routes.")
     edges: int = Field(default=1, ge=1, description="Edges that share the limits: one alone admits that share of each.")
-    answer_timeout_s: float = Field(default=0.025, gt=0, le=5, description="Redis is away when it takes longer.")
+    answer_timeout_s: float = Field(default=0.05, gt=0, le=5, description="Redis is away when it takes longer.")
     retry_s: float = Field(default=0.5, gt=0, le=60, description="How often a Redis that is away is looked for.")
     max_buckets: int = Field(default=100_000, ge=100, description="Remembered in the process; the oldest is forgotten.")
     fields: Literal["draft-10", "off"] = Field(default="draft-10", description="RateLimit fields: the IETF draft's.")

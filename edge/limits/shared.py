@@ -8,6 +8,7 @@ from structlog.typing import FilteringBoundLogger
 
 from bus.waiting import timeout
 from edge.limits.bucket import Bucket
+from edge.limits.settings import Rate
 from schemas.errors import Unavailable
 
 ROUND = 128
@@ -45,6 +46,9 @@ class Script(Protocol):
     async def close(self) -> None:
         """Drop the connections."""
         ...
+
+
+PROBE = Ask((Bucket("probe", "probe", Rate(rpm=60, burst=1)),), (0,), owed=True)
 
 
 class Shared:
@@ -90,10 +94,10 @@ class Shared:
             self._give_up(self._line)
 
     async def probe(self) -> None:
-        """Whether Redis answers the script. It changes nothing there."""
+        """Whether Redis runs the script and takes its writes, which it tries on a bucket of its own."""
         try:
             async with timeout(PROBE_TIMEOUT_S):
-                await self._script.run(())
+                await self._script.run((PROBE,))
         except (Unavailable, TimeoutError):
             return
         if self.away:

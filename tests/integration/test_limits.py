@@ -101,8 +101,9 @@ def valkey() -> Iterator[Valkeyd]:
 async def test_500_at_once_and_then_twice_the_rate_admit_180_over_three_edges(valkey: Valkeyd) -> None:
     rates = {"key": {"rpm": round(60 * PACE), "burst": 120}}
     async with doors(valkey.url, 3, rates=rates) as world:
+        admitted = await world.admitted(1)  # the first one starts the bucket's clock
         began = time.monotonic()
-        admitted = await world.admitted(500)
+        admitted += await world.admitted(499)
         for number in range(1, 121):
             await asyncio.sleep(max(0.0, began + number / (2 * PACE) - time.monotonic()))
             admitted += await world.admitted(1)
@@ -253,6 +254,15 @@ async def test_the_script_remembers_whole_microseconds_forgets_full_buckets_and_
         await client.script_flush()
         assert len(await script.run([Ask((slow,), (0,))])) == 1, "a server that forgot the script is given it again"
     await script.close()
+
+
+async def test_a_valkey_that_takes_no_writes_is_away(valkey: Valkeyd) -> None:
+    async with Redis.from_url(valkey.url) as client:
+        await client.replicaof("127.0.0.1", "1")  # a replica is read only
+        async with doors(valkey.url, rates={"key": {"rpm": 60, "burst": 3}}) as world:
+            assert await world.admitted(10) == 3
+            assert world.edges[0].status()["limits"]["redis_away"]  # type: ignore[index]
+            assert world.edges[0].status()["limits"]["redis_lost"] == 0  # type: ignore[index]
 
 
 async def test_an_address_that_is_none_and_one_that_does_not_answer() -> None:

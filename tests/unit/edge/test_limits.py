@@ -8,18 +8,19 @@ from typing import Any
 import pytest
 import structlog
 
-from edge.limits.bucket import judge
+from edge.limits.bucket import Bucket, judge
 from edge.limits.errors import RateLimited
 from edge.limits.limits import Limits
 from edge.limits.memory import Memory
 from edge.limits.plan import Plan, Who, pattern_of
-from edge.limits.settings import LimitsSettings
-from edge.limits.shared import Ask, Reply, Shared
+from edge.limits.settings import LimitsSettings, Rate
+from edge.limits.shared import PROBE, Ask, Reply, Shared
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.ids import TenantId
 
 SECOND_US = 1_000_000
 ACME = TenantId("acme")
+RATE = Rate(rpm=60_000, burst=100)
 KEY = {"key": {"rpm": 60, "burst": 120}}
 
 
@@ -33,8 +34,9 @@ class Clock:
 class Played:
     """A script whose server has its own memory, can die, hang, and come back empty."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, way_us: int = 0) -> None:
         self.clock = clock
+        self.way_us = way_us
         self.memory = Memory(1000)
         self.dead = False
         self.hangs = False
@@ -42,11 +44,12 @@ class Played:
 
     async def run(self, asks: Sequence[Ask]) -> list[Reply]:
         await asyncio.sleep(0)
+        self.clock.now_us += self.way_us
         if self.hangs:
             await asyncio.Event().wait()
         if self.dead:
             raise Unavailable("Redis does not answer: ConnectionError")
-        if asks:
+        if asks != (PROBE,):
             self.rounds.append(len(asks))
         return [self._one(ask) for ask in asks]
 
@@ -219,3 +222,18 @@ def test_a_route_is_found_by_its_path_or_its_pattern() -> None:
     events = "route:acme:GET /v1/tasks/{task_id}/events"
     assert keys == ["route:acme:POST /v1/tasks", events, events, "", ""]
     assert pattern_of("GET /v1/stream/x") == "GET /v1/stream/{task_id}"
+
+
+async def test_a_route_without_a_limit_asks_nobody() -> None:
+    async with world_of(routes={"POST /v1/other": {"rpm": 60, "burst": 1}}) as world:
+        assert await world.admitted(50) == 50
+        assert world.script.rounds == []
+
+
+async def test_the_way_to_redis_takes_nothing_from_a_fast_bucket() -> None:
+    """A thousand a second, and 3 ms there: each request meets the level that is left, not the one that was known."""
+    async with world_of(key={"rpm": 60_000, "burst": 100}) as world:
+        world.script.way_us = 3_000
+        assert await world.admitted(1000) == 1000
+        (level_us,) = world.script.memory.levels_us([Bucket("key", "caller:key:a", RATE)], world.clock())
+        assert level_us <= 1_000
