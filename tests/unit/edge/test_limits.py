@@ -1,13 +1,18 @@
 """Limits over a Redis that is played: what is asked, what is not, and who decides while it is away."""
 
 import asyncio
+import tomllib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 
+from actors.runtime.settings import RedisSettings, Settings
+from actors.runtime.supervisor import load_cast
+from edge.actor import Edge
 from edge.limits.bucket import Bucket, judge
 from edge.limits.errors import RateLimited
 from edge.limits.limits import Limits
@@ -15,6 +20,7 @@ from edge.limits.memory import Memory
 from edge.limits.plan import Plan, Who, pattern_of
 from edge.limits.settings import LimitsSettings, Rate
 from edge.limits.shared import PROBE, Ask, Reply, Shared
+from edge.settings import EdgeSettings
 from schemas.errors import InvalidRequest, Unavailable
 from schemas.ids import TenantId
 
@@ -237,3 +243,23 @@ async def test_the_way_to_redis_takes_nothing_from_a_fast_bucket() -> None:
         assert await world.admitted(1000) == 1000
         (level_us,) = world.script.memory.levels_us([Bucket("key", "caller:key:a", RATE)], world.clock())
         assert level_us <= 1_000
+
+
+def test_the_documented_profile_is_one_that_loads() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "limits.md").read_text()
+    document = tomllib.loads(text.partition("```toml\n")[2].partition("```")[0])
+    settings = Settings({}, document, {"limits": lambda: LimitsSettings, "edge": lambda: EdgeSettings})
+    settings.check()
+    rates = settings.load("limits", LimitsSettings)
+    assert (rates.wanted, rates.key, rates.edges) == (True, Rate(rpm=60, burst=120), 3)
+    assert settings.load("edge", EdgeSettings).trusted_proxies
+    environ = {"AION_LIMITS__KEY": '{"rpm": 6, "burst": 7}'}
+    assert Settings(environ, {}, {}).load("limits", LimitsSettings).key == Rate(rpm=6, burst=7)
+
+
+def test_an_edge_is_given_its_rates_and_where_redis_is() -> None:
+    environ = {"AION_LIMITS__EDGES": "3", "AION_REDIS__URL": "redis://cache.example:6379/0"}
+    (member,) = load_cast([Edge], Settings(environ, {}, {})).members
+    assert [type(part) for part in member[1:]] == [EdgeSettings, LimitsSettings, RedisSettings]
+    assert isinstance(member[2], LimitsSettings)
+    assert member[2].edges == 3
