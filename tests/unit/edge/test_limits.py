@@ -259,7 +259,7 @@ def test_the_documented_profile_is_one_that_loads() -> None:
 
 def test_an_edge_is_given_its_rates_and_where_redis_is() -> None:
     environ = {"AION_LIMITS__EDGES": "3", "AION_REDIS__URL": "redis://cache.example:6379/0"}
-    (member,) = load_cast([Edge], Settings(environ, {}, {})).members
-    assert [type(part) for part in member[1:]] == [EdgeSettings, LimitsSettings, RedisSettings]
-    assert isinstance(member[2], LimitsSettings)
-    assert member[2].edges == 3
+    ((_, *settings),) = load_cast([Edge], Settings(environ, {}, {})).members
+    assert [type(section) for section in settings] == [EdgeSettings, LimitsSettings, RedisSettings]
+    assert isinstance(settings[1], LimitsSettings)
+    assert settings[1].edges == 3
