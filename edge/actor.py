@@ -10,16 +10,22 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from actors.runtime import Actor, Context
+from actors.runtime.settings import RedisSettings
 from bus import subjects
 from bus.waiting import timeout
 from edge.http.answer import Answer
+from edge.http.clients import Clients
 from edge.http.front import Front
+from edge.http.gate import Gate
 from edge.http.heads import Heads, HeadsSite
 from edge.http.health import Health
 from edge.http.routes import ANY_CALLER, EVERYBODY, Route, Routes
 from edge.identity.credentials import Credentials
 from edge.identity.public_keys import PublicKeys
 from edge.identity.refusals import Refusals
+from edge.limits.limits import Limits
+from edge.limits.opening import open_limits
+from edge.limits.settings import LimitsSettings
 from edge.rest.submission import Submission
 from edge.rest.tasks import Tasks
 from edge.rest.tokens import Tokens
@@ -43,14 +49,30 @@ class Edge(Actor):
     name: ClassVar[str] = "edge"
     description: ClassVar[str] = "takes tasks over HTTP, accepts them durably, waits and streams"
     settings_type: ClassVar[type[BaseModel]] = EdgeSettings
+    further: ClassVar[Mapping[str, type[BaseModel]]] = {"limits": LimitsSettings, "redis": RedisSettings}
 
-    def __init__(self, context: Context, settings: EdgeSettings) -> None:
+    def __init__(
+        self,
+        context: Context,
+        settings: EdgeSettings,
+        rates: LimitsSettings | None = None,
+        redis: RedisSettings | None = None,
+    ) -> None:
         super().__init__(context, settings)
+        self._rates = rates or LimitsSettings()
+        self._redis = redis or RedisSettings()
+        self._rate_limits: Limits | None = None
         self._limits = settings
         self._catalogue = Catalogue()
         self._waiting = Waiting(context.bus, context.log, _loop_time, settings.recheck_s)
-        self._heads = Heads(settings.head_timeout_s)
-        self._admission = Admission(context, settings.max_backlog)
+        self._clients = Clients(settings.trusted_proxies, settings.proxy_field)
+        self._heads = Heads(
+            settings.head_timeout_s,
+            most=settings.max_connections,
+            most_of_one=settings.max_connections_per_ip,
+            unbounded=self._clients.trusts,
+        )
+        self._admission = Admission(context, settings.max_backlog, lambda: self._waiting.heard)
         self._intake = Intake(context, settings, self._catalogue, self._waiting, self._admission)
         self._desk = Desk(context, settings)
         self._tasks = Tasks(context, settings, self._desk)
@@ -68,6 +90,7 @@ class Edge(Actor):
             keys = await self._open_views(stack)
             await stack.enter_async_context(self.context.bus.log.live("ended", self._waiting.ended))
             await self._admission.look()
+            self._rate_limits = await stack.enter_async_context(open_limits(self._rates, self._redis, self.context.log))
             runner = await self._listen(keys)
             watch = self._watch = asyncio.create_task(self._watch_over(), name="edge.watch")
             self._loaded = True
@@ -93,6 +116,8 @@ class Edge(Actor):
             group.create_task(self._waiting.watch())
             group.create_task(self._admission.watch())
             group.create_task(self._refusals.watch())
+            if self._rate_limits is not None:
+                group.create_task(self._rate_limits.watch())
 
     def ready(self) -> str | None:
         """What is missing, else None."""
@@ -111,6 +136,10 @@ class Edge(Actor):
             "refused_credentials": self._refusals.total,
             "backlog": self._admission.backlog,
             "refused_for_backlog": self._admission.refused,
+            "refused_for_time": self._admission.refused_for_time,
+            "connections": self._heads.open,
+            "connections_turned_away": self._heads.turned_away,
+            **({"limits": self._rate_limits.status()} if self._rate_limits is not None else {}),
         }
 
     async def _open_views(self, stack: AsyncExitStack) -> Mapping[str, bytes]:
@@ -124,13 +153,20 @@ class Edge(Actor):
 
     async def _listen(self, keys: Mapping[str, bytes]) -> web.ServerRunner:
         front = self._front(keys)
-        kwargs: dict[str, Any] = {"access_log": None, "auto_decompress": False, "keepalive_timeout": KEEPALIVE_S}
-        server = web.Server(front.handle, handler_cancellation=True, **kwargs)
+        server = web.Server(front.handle, handler_cancellation=True)
         runner = web.ServerRunner(server, shutdown_timeout=CLOSE_S)
         await runner.setup()
         try:
             limits = self._limits
-            await HeadsSite(runner, limits.host, limits.port, self._heads, reuse_port=limits.reuse_port).start()
+            settings: dict[str, Any] = {
+                "access_log": None,
+                "auto_decompress": False,
+                "keepalive_timeout": KEEPALIVE_S,
+                "max_headers": limits.max_headers,
+            }
+            await HeadsSite(
+                runner, limits.host, limits.port, self._heads, reuse_port=limits.reuse_port, settings=settings
+            ).start()
         except BaseException as error:
             await runner.cleanup()
             if isinstance(error, OSError):
@@ -151,7 +187,9 @@ class Edge(Actor):
             max_cached=self._limits.max_cached_keys,
             peppers=read_peppers(pepper.get_secret_value()) if pepper is not None else (),
         )
-        return Front(self.context, self._routes(), credentials, self._heads)
+        limits, fields = self._rate_limits, self._rates.fields != "off"
+        gate = Gate(limits, self._clients, fields=fields) if limits is not None else None
+        return Front(self.context, self._routes(), credentials, self._clients, gate)
 
     def _routes(self) -> Routes:
         health, tasks = Health(self._checks), self._tasks

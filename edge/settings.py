@@ -1,8 +1,8 @@
 """What an operator may turn at the edge."""
 
-from typing import Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, model_validator
 
 
 class EdgeSettings(BaseModel):
@@ -14,8 +14,17 @@ class EdgeSettings(BaseModel):
     port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port, for tests.")
     reuse_port: bool = Field(default=False, description="Let several edges of one machine share the port (Linux).")
     max_body_bytes: int = Field(default=262_144, ge=1024, le=786_432, description="A body becomes one log message.")
+    max_headers: int = Field(default=100, ge=10, le=1000, description="Fields of a head; each has 8,190 bytes at most.")
     max_depth: int = Field(default=32, ge=1, le=200, description="Nesting of a JSON body; pydantic stops at 200.")
-    head_timeout_s: float = Field(default=10.0, gt=0, description="Until a connection has shown a request.")
+    head_timeout_s: float = Field(default=10.0, gt=0, description="For a whole head, from its first byte.")
+    max_connections: int = Field(default=10_000, ge=1)
+    max_connections_per_ip: int = Field(default=4096, ge=1, description="Trusted proxies may have more.")
+    trusted_proxies: tuple[IPvAnyNetwork, ...] = Field(
+        default=(), description="Networks whose word on the client's address is believed."
+    )
+    proxy_field: Literal["X-Forwarded-For", "Forwarded"] = Field(
+        default="X-Forwarded-For", description="The one field that the trusted proxies write; the other is not read."
+    )
     body_timeout_s: float = Field(default=10.0, gt=0, description="A body that is not complete by then is refused.")
     default_wait_s: float = Field(default=30.0, ge=0)
     max_wait_s: float = Field(default=60.0, ge=0, description="`Prefer: wait` is lowered to this.")
@@ -29,6 +38,9 @@ class EdgeSettings(BaseModel):
     )
     max_reading: int = Field(default=512, ge=1, description="Reads and cancels at once.")
     max_open_streams: int = Field(default=1024, ge=1)
+    tenant_share: float = Field(
+        default=0.75, gt=0, le=1, description="Of the places for submissions, reads and streams, for one tenant."
+    )
     max_cached_keys: int = Field(default=10_000, ge=1, description="Verified keys and tokens that are remembered.")
     key_pepper: SecretStr | None = Field(
         default=None, description="What API keys are hashed under, as at the auth actor."

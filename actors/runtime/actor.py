@@ -79,6 +79,8 @@ class Actor:
     settings_type: ClassVar[type[BaseModel]] = NoSettings
     section: ClassVar[str | None] = None
     """Where its settings stand (`AION_<SECTION>__<FIELD>`); None: under the actor's name."""
+    further: ClassVar[Mapping[str, type[BaseModel]]] = {}
+    """Further sections that it reads; its constructor takes them after its own settings, in this order."""
 
     def __init__(self, context: Context, settings: Any) -> None:
         self.context = context

@@ -27,17 +27,21 @@ BusOpener = Callable[[], AbstractAsyncContextManager[Bus]]
 class Cast:
     """The actors of a process, each with its settings already read."""
 
-    members: Sequence[tuple[ActorType, BaseModel]]
+    members: Sequence[tuple[ActorType, *tuple[BaseModel, ...]]]
 
 
 def load_cast(types: Sequence[ActorType], settings: Settings) -> Cast:
-    """Read every actor's section. Raises `Misconfigured` before anything was opened."""
-    return Cast([(cls, settings.load(section_of(cls), cls.settings_type)) for cls in types])
+    """Read every actor's sections. Raises `Misconfigured` before anything was opened."""
+    return Cast([(cls, *(settings.load(name, kind) for name, kind in _sections(cls))) for cls in types])
 
 
 def section_of(cls: ActorType) -> str:
-    """The section of settings that an actor reads."""
+    """The section of settings that is an actor's own."""
     return cls.section or cls.name
+
+
+def _sections(cls: ActorType) -> Sequence[tuple[str, type[BaseModel]]]:
+    return [(section_of(cls), cls.settings_type), *cls.further.items()]
 
 
 class Supervisor:
@@ -72,7 +76,7 @@ class Supervisor:
     async def run(self) -> int:
         """The exit code: 0 drained on request, 1 an actor failed, 75 the bus is gone for good."""
         async with self._open_bus() as bus:
-            self._hosts = [self._host(bus, cls, settings) for cls, settings in self._cast.members]
+            self._hosts = [self._host(bus, cls, *settings) for cls, *settings in self._cast.members]
             if self._asked is not None:
                 self.drain(self._asked)
             async with asyncio.TaskGroup() as group:
@@ -93,11 +97,11 @@ class Supervisor:
         """Each actor's figures, by name."""
         return {host.actor.name: host.status() for host in self._hosts}
 
-    def _host(self, bus: Bus, cls: ActorType, settings: BaseModel) -> Host:
+    def _host(self, bus: Bus, cls: ActorType, *settings: BaseModel) -> Host:
         instance = self._rng.randbytes(8).hex()
         log = self._log.bind(actor=cls.name, instance=instance)
         context = Context(bus, instance, log, self._now_ms, self._rng, keep_s=self._keep_s)
-        return Host(cls(context, settings), installed_version(), self._grace_s, lambda: self.drain(Reason.FAILED))
+        return Host(cls(context, *settings), installed_version(), self._grace_s, lambda: self.drain(Reason.FAILED))
 
     async def _watch(self, bus: Bus) -> None:
         await bus.closed()

@@ -3,6 +3,7 @@
 from aiohttp import web
 
 from bus.waiting import timeout
+from edge.http.connection import connection_of
 from schemas.errors import InvalidRequest, PayloadTooLarge
 
 JSON = "application/json"
@@ -12,17 +13,17 @@ async def read_body(request: web.BaseRequest, limit_bytes: int, timeout_s: float
     """All of it. What came with the head is there already: then nothing is waited for.
 
     Raises `web.HTTPUnsupportedMediaType`, `PayloadTooLarge` before or while it is read, and `InvalidRequest` when it
-    is not complete after `timeout_s`.
+    is not complete after `timeout_s` or its chunks are not framed as RFC 9112 section 7.1 says.
     """
     _check_form(request)
     if (request.content_length or 0) > limit_bytes:
         raise _too_large(f"{request.content_length} bytes", limit_bytes)
     content = request.content
-    if not content.is_eof():
-        return await _in_time(request, limit_bytes, timeout_s)
-    body = content.read_nowait()
+    body = content.read_nowait() if content.is_eof() else await _in_time(request, limit_bytes, timeout_s)
     if len(body) > limit_bytes:
         raise _too_large(f"{len(body)} bytes", limit_bytes)
+    if connection_of(request).broken:
+        raise InvalidRequest("the body's chunks are broken: send Content-Length, or chunks as RFC 9112 has them")
     return body
 
 

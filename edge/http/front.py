@@ -10,13 +10,15 @@ from aiohttp import HttpVersion11, web
 
 from actors.runtime import Context
 from edge.http.answer import REQUEST_ID, SERVER
-from edge.http.heads import Heads
+from edge.http.clients import Clients
+from edge.http.connection import connection_of
+from edge.http.gate import Gate
 from edge.http.problems import http_problem, internal_problem, problem
 from edge.http.routes import ANY_CALLER, EVERYBODY, Routes
 from edge.identity.caller import Caller
 from edge.identity.credentials import Credentials
 from edge.tasks.trace import read_request_id
-from schemas.errors import AionError
+from schemas.errors import AionError, Unauthenticated
 from schemas.ids import TenantId
 
 CALLER: Final = web.RequestKey("caller", Caller)
@@ -28,24 +30,31 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Front:
     """The one handler of an edge's server."""
 
-    def __init__(self, context: Context, routes: Routes, credentials: Credentials, heads: Heads) -> None:
+    def __init__(
+        self, context: Context, routes: Routes, credentials: Credentials, clients: Clients, gate: Gate | None
+    ) -> None:
         self._context = context
         self._routes = routes
         self._credentials = credentials
-        self._heads = heads
+        self._clients = clients
+        self._gate = gate
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response, whatever happens, except to a client that is gone. Connections go while the edge drains."""
-        self._heads.shown(request.protocol)
+        connection = connection_of(request)
+        connection.begin()
         context = self._context
         request_id = read_request_id(request.headers.get("X-Request-Id"), context.now_ms(), context.rng)
         request[REQUEST_ID] = request_id
         response = await self._answered(request, request_id)
+        connection.end()
         if isinstance(response, web.Response):
             response.headers["X-Request-Id"] = request_id
             response.headers["Server"] = SERVER
             response.headers.setdefault("Cache-Control", "no-store")
-        if context.draining.is_set() and not response.prepared:
+        if self._gate is not None:
+            self._gate.tell(request, response)
+        if (connection.broken or context.draining.is_set()) and not response.prepared:
             response.force_close()
         return response
 
@@ -57,12 +66,14 @@ class Front:
             return http_problem(error, request_id)
         except AionError as error:
             if error.http_status >= 500 and not error.retryable:
-                log.error("edge.request_failed", request_id=request_id, code=error.code)
+                client = self._clients.address_of(request)
+                log.error("edge.request_failed", request_id=request_id, client=client, code=error.code)
             return problem(error, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
-            log.error("edge.request_crashed", request_id=request_id, error=type(error).__name__, at=_place(error))
+            client, at = self._clients.address_of(request), _place(error)
+            log.error("edge.request_crashed", request_id=request_id, client=client, error=type(error).__name__, at=at)
             return internal_problem(request_id)
 
     async def _routed(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -74,15 +85,32 @@ class Front:
             (scope, handler), task_id = self._routes.find(request.method, path)
         except web.HTTPException:
             if path.startswith("/v1/"):
-                self._credentials.caller_of(headers.get("Authorization"))
+                await self._caller_of(request)
             raise
         if scope is not EVERYBODY:
-            request[CALLER] = caller = self._credentials.caller_of(headers.get("Authorization"))
+            caller = await self._caller_of(request)
             if scope not in caller.scopes and scope is not ANY_CALLER:
                 raise self._credentials.lacking(caller, scope)
+        elif self._gate is not None and path.startswith("/v1/"):
+            await self._gate.take_stranger(request)
         if task_id:
             request[TASK_ID] = task_id
         return await handler(request)
+
+    async def _caller_of(self, request: web.BaseRequest) -> Caller:
+        """Who asks. When limits hold, what has no good credential counts for its address. Raises `Unauthenticated`."""
+        gate = self._gate
+        if gate is not None:
+            gate.check_address(request)
+        try:
+            caller = request[CALLER] = self._credentials.caller_of(request.headers.get("Authorization"))
+        except Unauthenticated:
+            if gate is not None:
+                await gate.take_stranger(request)
+            raise
+        if gate is not None:
+            await gate.take(request, caller)
+        return caller
 
 
 def tenant_of(request: web.BaseRequest) -> TenantId:

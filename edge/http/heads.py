@@ -1,55 +1,95 @@
-"""A connection must show the head of its first request in time (slowloris).
-
-aiohttp 3.14 has no such deadline: who sends a head byte by byte is ended by `keepalive_timeout` alone, 75 s here, as is
-a later head on the same connection.
-"""
+"""The connections of an edge: so many in all and of one address, and a whole head of each in time (slowloris)."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from aiohttp import web
 
+from edge.http.connection import Connection
+
+LOOKS = 4
+"""How often within the deadline each connection is looked at: it ends a quarter late at most."""
+
 
 class Heads:
-    """The connections that have not shown a whole head yet, each with its time."""
+    """All connections that are open. `unbounded` says which addresses may have any number of them: trusted proxies."""
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(
+        self, timeout_s: float, *, most: int, most_of_one: int, unbounded: Callable[[str], bool] = lambda _: False
+    ) -> None:
         self._timeout_s = timeout_s
-        self._waiting: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+        self._most = most
+        self._most_of_one = most_of_one
+        self._unbounded = unbounded
+        self._open: set[Connection] = set()
+        self._of_peer: Counter[str] = Counter()
+        self._timer: asyncio.TimerHandle | None = None
         self.cut = 0
-        """How many took too long."""
+        """How many took too long for a head."""
+        self.turned_away = 0
 
-    def begin(self, connection: web.RequestHandler) -> None:
-        """It was just taken."""
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire, connection)
-        self._waiting[connection] = timer
+    @property
+    def open(self) -> int:
+        """How many there are now."""
+        return len(self._open)
 
-    def shown(self, connection: web.RequestHandler) -> None:
-        """A request of it is handled: its head is whole."""
-        timer = self._waiting.pop(connection, None)
-        if timer is not None:
-            timer.cancel()
+    def made(self, connection: Connection, peer: str) -> bool:
+        """It was taken: whether it may stay."""
+        self._open.add(connection)
+        self._of_peer[peer] += 1
+        if self._timer is None:
+            self._look_later()
+        crowded = self._of_peer[peer] > self._most_of_one and not self._unbounded(peer)
+        if crowded or len(self._open) > self._most:
+            self.turned_away += 1
+            return False
+        return True
+
+    def lost(self, connection: Connection, peer: str) -> None:
+        """It is gone."""
+        self._open.discard(connection)
+        self._of_peer[peer] -= 1
+        if not self._of_peer[peer]:
+            del self._of_peer[peer]
 
     def close(self) -> None:
-        """Forget all."""
-        for timer in self._waiting.values():
-            timer.cancel()
-        self._waiting.clear()
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _expire(self, connection: web.RequestHandler) -> None:
-        del self._waiting[connection]
-        if connection.transport is not None:  # else the client left by itself
+    def _look_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._timeout_s / LOOKS, self._look)
+
+    def _look(self) -> None:
+        begun_before_s = asyncio.get_running_loop().time() - self._timeout_s
+        for connection in [c for c in self._open if c.since_s and not c.busy and c.since_s < begun_before_s]:
             self.cut += 1
             connection.force_close()
+        self._timer = None
+        if self._open:
+            self._look_later()
 
 
 class HeadsSite(web.BaseSite):
-    """`web.TCPSite`, with `Heads` looking at each connection."""
+    """`web.TCPSite`, with `Heads` looking at each connection. `settings` are `web.RequestHandler`'s."""
 
-    def __init__(self, runner: web.BaseRunner, host: str, port: int, heads: Heads, *, reuse_port: bool) -> None:
+    def __init__(
+        self,
+        runner: web.BaseRunner,
+        host: str,
+        port: int,
+        heads: Heads,
+        *,
+        reuse_port: bool,
+        settings: Mapping[str, Any],
+    ) -> None:
         super().__init__(runner, backlog=1024)
         self._address = host, port
         self._heads = heads
         self._reuse_port = reuse_port or None
+        self._settings = settings
 
     @property
     def name(self) -> str:
@@ -63,10 +103,8 @@ class HeadsSite(web.BaseSite):
         server = self._runner.server
         assert server is not None  # noqa: S101  # the runner was set up
 
-        def take() -> web.RequestHandler:
-            connection = server()
-            self._heads.begin(connection)
-            return connection
+        def take() -> Connection:
+            return Connection(server, self._heads, **self._settings)
 
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(

@@ -7,6 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
+from edge.http.answer import SERVER
 from edge.tasks.errors import BodyInvalid, CancelTooLate
 from schemas.errors import AionError, InsufficientScope
 
@@ -44,6 +45,15 @@ def http_problem(error: web.HTTPException, request_id: str) -> web.Response:
 def internal_problem(request_id: str) -> web.Response:
     """The response for a fault of ours: it says nothing but where to look."""
     return _response(500, _members("internal", 500, "this is a fault of the server: its log names it", request_id))
+
+
+def unread_problem(status: int) -> web.Response:
+    """The response for what is no HTTP/1.1 request, or has a head over its bounds: nothing of it can be repeated."""
+    code = HTTPStatus(status).name.lower()
+    detail = "this is no HTTP/1.1 request, or its head is over the bounds of docs/http.md"
+    response = _response(status, _members(code, status, detail, "unread"))
+    response.headers["Server"] = SERVER
+    return response
 
 
 def _members(code: str, status: int, detail: str, request_id: str, *, retryable: bool = False) -> dict[str, Any]:

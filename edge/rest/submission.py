@@ -24,9 +24,9 @@ class Submission:
     async def post(self, request: web.BaseRequest) -> Answer:
         """200 with the canonical result, or 202 with where to find it; both only after the append was confirmed."""
         settings, headers = self._settings, request.headers
-        with self._intake.place():
+        tenant_id = tenant_of(request)
+        with self._intake.place(tenant_id):
             prefer = read_prefer(headers.getall("Prefer", []), settings.default_wait_s, settings.max_wait_s)
-            tenant_id = tenant_of(request)
             body = await read_body(request, settings.max_body_bytes, settings.body_timeout_s)
             task = read_request(body, settings.max_depth)
             naming = name_task(headers.get("Idempotency-Key"), task, tenant_id)

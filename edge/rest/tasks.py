@@ -46,8 +46,9 @@ class Tasks:
 
     async def stream(self, request: web.BaseRequest) -> web.StreamResponse:
         """Server-sent events; 204 when the client has already seen the last one, which stops an `EventSource`."""
-        with self._desk.streaming():
-            task_id, tenant_id = _task_id(request), tenant_of(request)
+        tenant_id = tenant_of(request)
+        with self._desk.streaming(tenant_id):
+            task_id = _task_id(request)
             after = read_event_id(request.headers.get("Last-Event-ID") or request.query.get("after"))
             seen = await self._desk.find(tenant_id, task_id)
             if seen.result is not None and after and after >= seen.sequence:

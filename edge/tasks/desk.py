@@ -23,30 +23,30 @@ class Desk:
     def __init__(self, context: Context, settings: EdgeSettings) -> None:
         self._context = context
         self._settings = settings
-        self._reads = Bulkhead("reads", settings.max_reading)
-        self.streams = Bulkhead("streams", settings.max_open_streams)
+        self._reads = Bulkhead("reads", settings.max_reading, settings.tenant_share)
+        self.streams = Bulkhead("streams", settings.max_open_streams, settings.tenant_share)
 
     async def find(self, tenant_id: TenantId, task_id: TaskId) -> reading.Seen:
         """The newest of the task. Raises `NotFound`, alike for unknown tasks and for other tenants', `Unavailable`."""
-        with self._reading():
+        with self._reading(tenant_id):
             return await reading.find(self._context.bus, tenant_id, task_id)
 
     async def history(self, tenant_id: TenantId, task_id: TaskId) -> list[dict[str, Any]]:
         """The task's events that are still in the log, without their params. Raises `NotFound`."""
-        with self._reading():
+        with self._reading(tenant_id):
             return await reading.history(self._context.bus, tenant_id, task_id)
 
     async def cancel(self, tenant_id: TenantId, task_id: TaskId) -> bytes:
         """The canonical result of the task, ended as CANCELED. Raises `CancelTooLate`, `NotFound`, `Unavailable`."""
-        with self._reading():
+        with self._reading(tenant_id):
             return await cancel(self._context, tenant_id, task_id, self._settings.accept_timeout_s)
 
     @contextmanager
-    def streaming(self) -> Iterator[None]:
-        """Room for one stream. Raises `Unavailable` on a drain besides."""
+    def streaming(self, tenant_id: TenantId) -> Iterator[None]:
+        """Room for one stream of the tenant. Raises `Unavailable` on a drain besides."""
         if self._context.draining.is_set():
             raise Unavailable("this edge is draining: connect again, another takes it", retry_after_s=1)
-        with self.streams:
+        with self.streams.place(tenant_id):
             self._check_connected()
             yield
 
@@ -55,8 +55,8 @@ class Desk:
         return self._context.bus.log.follow(tenant_id, task_id, after=after)
 
     @contextmanager
-    def _reading(self) -> Iterator[None]:
-        with self._reads:
+    def _reading(self, tenant_id: TenantId) -> Iterator[None]:
+        with self._reads.place(tenant_id):
             self._check_connected()
             yield
 

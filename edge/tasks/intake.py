@@ -45,11 +45,11 @@ class Intake:
         self._catalogue = catalogue
         self._waiting = waiting
         self._admission = admission
-        self.bulkhead = Bulkhead("submissions", settings.max_waiting)
+        self.bulkhead = Bulkhead("submissions", settings.max_waiting, settings.tenant_share)
 
     @contextmanager
-    def place(self) -> Iterator[None]:
-        """Room for one submission, held while it is read, accepted and waited for.
+    def place(self, tenant_id: TenantId) -> Iterator[None]:
+        """Room for one submission of the tenant, held while it is read, accepted and waited for.
 
         Raises `Unavailable`, `BusDisconnected`, `LogFull`, `Overloaded` or `TooManyRequests` before anything is read.
         """
@@ -58,15 +58,23 @@ class Intake:
         if not self._context.bus.connected:
             raise BusDisconnected("the bus is away: nothing was accepted, send the request again", retry_after_s=2)
         self._admission.check()
-        with self.bulkhead:
+        self.bulkhead.enter(tenant_id)
+        try:
             yield
+        finally:
+            self.bulkhead.leave(tenant_id)
 
     def order(self, task: TaskRequest, tenant_id: TenantId, naming: Naming, traceparent: str | None) -> Order:
-        """The order for `task`. Raises `Forbidden` for another tenant's, `BodyInvalid` for more time than there is."""
+        """The order for `task`.
+
+        Raises `Forbidden` for another tenant's, `BodyInvalid` for more time than there is, and `Overloaded` when its
+        time would pass while it waits.
+        """
         check_tenant(task, tenant_id)
         check_timeout(task, self._context.longest_task_s)
         now_ms = self._context.now_ms()
         times = Times(now_ms, min(self._settings.default_timeout_s, self._context.longest_task_s))
+        self._admission.check_time(task.priority, task.sla.timeout_s or times.default_timeout_s)
         rng = self._context.rng
         task_id = naming.chosen or TaskId(uuid7(now_ms, rng.randbytes(10)))
         trace = read_traceparent(traceparent, rng.randbytes(24))

@@ -59,6 +59,8 @@ class Waiting:
         self._waiters: dict[Key, dict[Waiter, None]] = {}
         self._reconnects = bus.reconnects
         self.closed = False
+        self.heard = 0
+        """Ends of tasks, of all edges."""
         self.rescued = 0
         """Ends that the live feed missed and the safety net found."""
 
@@ -73,6 +75,7 @@ class Waiting:
 
     def ended(self, subject: str, _sequence: int, data: bytes) -> None:
         """The live feed's callback: `aion.live.ended.<outcome>.<tenant>.<task_id>`."""
+        self.heard += 1
         tenant_id, _, task_id = subject.rpartition(".")
         self._give((TenantId(tenant_id.rpartition(".")[2]), TaskId(task_id)), data)
 

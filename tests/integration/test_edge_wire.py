@@ -3,8 +3,10 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
+import pytest
 import structlog
 
 from actors.runtime import Context
@@ -23,14 +25,15 @@ BODY = b'{"intent": "greet"}'
 class Wire:
     """One connection, and the key to send over it."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, key: str, edge: Edge) -> None:
         self.reader = reader
         self.writer = writer
         self.key = key
+        self.edge = edge
 
-    def post(self, *lines: str, version: str = "1.1", length: int = len(BODY)) -> None:
+    def post(self, *lines: str, version: str = "1.1", framing: str = f"Content-Length: {len(BODY)}") -> None:
         """The head of a submission that does not wait."""
-        fields = [f"Authorization: Bearer {self.key}", "Host: a", "Prefer: respond-async", f"Content-Length: {length}"]
+        fields = [f"Authorization: Bearer {self.key}", "Host: a", "Prefer: respond-async", framing]
         self.writer.write("\r\n".join([f"POST /v1/tasks HTTP/{version}", *fields, *lines, "", ""]).encode())
 
     async def answer(self) -> tuple[int, dict[str, str], bytes]:
@@ -51,18 +54,19 @@ class Wire:
 
 
 @asynccontextmanager
-async def wire() -> AsyncIterator[Wire]:
+async def wire(**settings: Any) -> AsyncIterator[Wire]:
     server = MemoryServer()
     bus = MemoryBus(server)
     module = ModuleRecord(name="greeter", version="1.0.0", digest="sha256:" + "0" * 64, intents=("greet",))
     await bus.kv.put(subjects.MODULES, "greeter", encode(module))
     key, record = mint(TenantId("acme"), server.now_ms(), bytes(range(RANDOM_BYTES)))
     await bus.kv.put(subjects.KEYS, record_key(record.key_id), encode(record))
-    edge = Edge(Context(bus, "edge-1", structlog.get_logger(), server.now_ms), EdgeSettings(port=0, drain_grace_s=0))
+    context = Context(bus, "edge-1", structlog.get_logger(), server.now_ms)
+    edge = Edge(context, EdgeSettings.model_validate({"port": 0, "drain_grace_s": 0} | settings))
     async with edge.lifespan():
         reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
         try:
-            yield Wire(reader, writer, key)
+            yield Wire(reader, writer, key, edge)
         finally:
             writer.close()
 
@@ -142,3 +146,95 @@ async def test_a_probe_by_head_gets_no_body() -> None:
                 head = await client.reader.readuntil(b"\r\n\r\n")
                 assert head.startswith(b"HTTP/1.1 200 OK\r\n")
             assert await client.reader.readexactly(16) == b'{"status": "ok"}'
+
+
+PROBE = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+async def test_a_later_head_that_comes_byte_by_byte_is_cut_off() -> None:
+    async with wire(head_timeout_s=0.2) as client:
+        for _ in range(2):
+            client.writer.write(PROBE)
+            assert (await client.answer())[0] == 200
+            await asyncio.sleep(0.3)  # a connection may rest between requests
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with suppress(ConnectionError):
+            for byte in b"GET /healthz HTTP/1.1\r\nX-Slow: " + b"a" * 500:
+                client.writer.write(bytes([byte]))
+                await client.writer.drain()
+                await asyncio.sleep(0.02)
+                if client.reader.at_eof():
+                    break
+        assert loop.time() - began < 1.0
+        assert client.edge.status()["slow_heads"] == 1
+        assert client.edge.status()["connections"] == 0
+
+
+@pytest.mark.parametrize("broken", [b"zz\r\nhello\r\n", b"5\r\nhelloXX", b"-1\r\n", b"5;a=\x00\r\n"])
+async def test_a_body_whose_chunks_break_is_refused_at_once_and_the_connection_ends(broken: bytes) -> None:
+    for pause_s in (0.0, 0.02):
+        async with wire() as client:
+            client.post(framing="Transfer-Encoding: chunked")
+            client.writer.write(b"5\r\n{    \r\n")
+            await asyncio.sleep(pause_s)
+            client.writer.write(broken)
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            status, fields, body = await client.answer()
+            assert (status, fields.get("Connection", "close")) == (400, "close")
+            assert json.loads(body)["status"] == 400
+            assert loop.time() - began < 1.0, "it is not waited for"
+            assert await client.ended()
+
+
+async def test_a_body_in_chunks_is_taken() -> None:
+    async with wire() as client:
+        for _ in range(2):
+            client.post(framing="Transfer-Encoding: chunked")
+            for start in range(0, len(BODY), 5):
+                await asyncio.sleep(0.002)
+                client.writer.write(b"%x\r\n%b\r\n" % (len(BODY[start : start + 5]), BODY[start : start + 5]))
+            client.writer.write(b"0\r\n\r\n")
+            assert (await client.answer())[0] == 202
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\n" + b"X-Many: 1\r\n" * 101 + b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nX-Long: " + b"a" * 9000 + b"\r\n\r\n",
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nBad Name: 1\r\n\r\n",
+    ],
+)
+async def test_what_is_no_request_or_too_large_a_head_is_a_problem_and_the_end(head: bytes) -> None:
+    async with wire() as client:
+        client.writer.write(head)
+        status, fields, body = await client.answer()
+        assert (status, fields["Content-Type"]) == (400, "application/problem+json")
+        assert json.loads(body)["code"] == "bad_request"
+        assert fields["Server"] == "aion"
+        assert await client.ended()
+
+
+async def test_connections_past_the_bound_are_told_and_closed() -> None:
+    for bound in ("max_connections", "max_connections_per_ip"):
+        async with wire(**{bound: 1}) as client:
+            reader, writer = await asyncio.open_connection("127.0.0.1", client.edge.port)
+            second = Wire(reader, writer, client.key, client.edge)
+            status, fields, body = await second.answer()
+            assert (status, fields["Retry-After"], json.loads(body)["code"]) == (503, "1", "too_many_connections")
+            assert await second.ended()
+            writer.close()
+            client.writer.write(PROBE)
+            assert (await client.answer())[0] == 200
+            assert client.edge.status()["connections_turned_away"] == 1
+    async with wire(max_connections_per_ip=1, trusted_proxies=["127.0.0.0/8"]) as client:
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.edge.port)
+        writer.write(PROBE)
+        assert (await Wire(reader, writer, client.key, client.edge).answer())[0] == 200
+        writer.close()

@@ -117,7 +117,7 @@ async def running(urls: dict[str, str], packages: Path, left_out: tuple[type[Act
         async with open_bus(settings) as bus:
             key, record = keys.mint(TENANT, time.time_ns() // 1_000_000, secrets.token_bytes(keys.RANDOM_BYTES))
             await bus.kv.put(KEYS, f"apikey.{record.key_id}", encode(record))
-            port = await _port(bus, running, {cls.name for cls, _ in cast.members})
+            port = await _port(bus, running, {member[0].name for member in cast.members})
             headers = {"Authorization": f"Bearer {key}"}
             async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:
                 yield Spine(bus, KafkaSettings(bootstrap=urls["AION_KAFKA__BOOTSTRAP"]), http)

@@ -1,0 +1,115 @@
+"""One connection, with the bounds that aiohttp does not have (3.14).
+
+aiohttp gives a head no deadline of its own: one that comes byte by byte is ended by `keepalive_timeout` alone. And when
+the chunks of a body break, it puts an error behind the request, whose handler goes on waiting for the body.
+"""
+
+import asyncio
+from typing import Any, Protocol, cast
+
+from aiohttp import web
+
+from edge.http.problems import unread_problem
+
+
+class Registry(Protocol):
+    """Who counts connections, and ends those that take too long."""
+
+    def made(self, connection: "Connection", peer: str) -> bool:
+        """It was taken: whether it may stay."""
+        ...
+
+    def lost(self, connection: "Connection", peer: str) -> None:
+        """It is gone."""
+        ...
+
+
+class Connection(web.RequestHandler):
+    """What `Front` is told requests came over."""
+
+    __slots__ = ("_peer", "_registry", "broken", "busy", "since_s")
+
+    def __init__(self, server: web.Server, registry: Registry, **settings: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), **settings)
+        self._registry = registry
+        self._peer = ""
+        self.busy = False
+        """Whether a request is being answered."""
+        self.since_s = 0.0
+        """When a head began to come that is not whole (the loop's time); 0 while none does."""
+        self.broken = False
+        """Whether the open request's body can never become whole."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a place, or say so and leave."""
+        super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        self._peer = name[0] if isinstance(name, tuple) else ""
+        self.since_s = self._loop.time()
+        if not self._registry.made(self, self._peer):
+            cast("asyncio.Transport", transport).write(_FULL)
+            self.force_close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Give the place back."""
+        self._registry.lost(self, self._peer)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Notice when a head begins, and when a body breaks."""
+        super().data_received(data)
+        if self.busy:
+            if self._messages:
+                self._look_for_break()
+        elif not self.since_s:
+            self.since_s = self._loop.time()
+
+    def begin(self) -> None:
+        """A request's head is whole; it is being answered."""
+        self.busy = True
+        self.since_s = 0.0
+        if self._messages:
+            self._look_for_break()
+
+    def end(self) -> None:
+        """The request was answered, but for the sending."""
+        self.busy = False
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The problem for what could not be read as HTTP; the connection ends with it."""
+        if status >= 500 or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        response = unread_problem(status)
+        response.force_close()
+        return response
+
+    def _look_for_break(self) -> None:
+        """While a body is not whole nothing can follow it but the parser's error."""
+        request = self._current_request
+        if request is not None and not request.content.is_eof():
+            self.broken = True
+            self._messages.clear()
+            request.content.feed_eof()
+
+
+def connection_of(request: web.BaseRequest) -> Connection:
+    """The connection that the request came over."""
+    return cast("Connection", request.protocol)
+
+
+_BODY = (
+    b'{"type": "urn:aion:error:too_many_connections", "title": "Too many connections", "status": 503, '
+    b'"detail": "the connections of this edge or of this address are used up: come back later", '
+    b'"code": "too_many_connections", "retryable": true}'
+)
+_HEAD = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nServer: aion\r\n"
+    b"Cache-Control: no-store\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+)
+_FULL = _HEAD % len(_BODY) + _BODY

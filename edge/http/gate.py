@@ -1,0 +1,54 @@
+"""Limits at the HTTP side: which address a request counts for, and what its answer says of what is left."""
+
+from typing import Final
+
+from aiohttp import web
+
+from edge.http.answer import Answer
+from edge.http.clients import Clients
+from edge.identity.caller import Caller
+from edge.limits.bucket import Verdict
+from edge.limits.errors import RateLimited
+from edge.limits.fields import limit_field, policy_field
+from edge.limits.limits import Limits
+from edge.limits.plan import Who
+
+VERDICT: Final = web.RequestKey("verdict", Verdict)
+
+
+class Gate:
+    """Asks `Limits` for every request under `/v1/`."""
+
+    def __init__(self, limits: Limits, clients: Clients, *, fields: bool) -> None:
+        self._limits = limits
+        self._clients = clients
+        self._fields = fields
+
+    def check_address(self, request: web.BaseRequest) -> None:
+        """Raise `RateLimited` for an address that is known to have nothing left."""
+        self._limits.check_address(self._clients.network_of(request))
+
+    async def take(self, request: web.BaseRequest, caller: Caller) -> None:
+        """One request of a caller. Raises `RateLimited`."""
+        route = f"{request.method} {request.rel_url.path_safe}"
+        who = Who(self._clients.network_of(request), caller.name, caller.tenant_id, route)
+        try:
+            request[VERDICT] = await self._limits.take(who)
+        except RateLimited as error:
+            request[VERDICT] = error.verdict
+            raise
+
+    async def take_stranger(self, request: web.BaseRequest) -> None:
+        """One request without a good credential. Raises `RateLimited`."""
+        await self._limits.take_stranger(self._clients.network_of(request))
+
+    def tell(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
+        """Write the RateLimit fields, unless the head is on its way already."""
+        verdict = request.get(VERDICT)
+        if not self._fields or not verdict or not verdict.buckets or response.prepared:
+            return
+        fields = {"RateLimit": limit_field(verdict), "RateLimit-Policy": policy_field(verdict.buckets)}
+        if isinstance(response, Answer):
+            response.add("".join(f"{name}: {value}\r\n" for name, value in fields.items()))
+        else:
+            response.headers.update(fields)

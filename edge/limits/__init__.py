@@ -1,0 +1,1 @@
+"""How much each caller, address, tenant and route may ask: token buckets, shared in Redis, kept alone without it."""

@@ -1,0 +1,71 @@
+"""One Idempotency-Key, many submissions at once over two edges: one task, the same bytes, whatever was restarted."""
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from echo import EchoSettings, System, free_port, histories, system
+from natsd import Natsd
+
+AT_ONCE = 300
+
+
+@pytest.fixture
+def nats(nats_binary: str, tmp_path: Path) -> Iterator[Natsd]:
+    server = Natsd(nats_binary, tmp_path).start()
+    yield server
+    server.kill()
+
+
+async def submit(it: System, port: int, key: str, number: int = 1, prefer: str = "wait=20") -> tuple[int, bool, bytes]:
+    """Status, whether it was a replay, and the body."""
+    task = {"intent": "greet", "params": {"number": number}}
+    headers = {"Idempotency-Key": key, "Prefer": prefer}
+    async with it.http.post(f"http://127.0.0.1:{port}/v1/tasks", json=task, headers=headers) as response:
+        return response.status, "Idempotency-Replayed" in response.headers, await response.read()
+
+
+async def test_300_submissions_of_one_key_are_one_task_with_the_same_bytes(nats: Natsd) -> None:
+    ports = [free_port(), free_port()]
+    async with system(nats, EchoSettings(service_s=0.5), *ports) as it:
+        answers = await asyncio.gather(*(submit(it, ports[n % 2], "order-7") for n in range(AT_ONCE)))
+        assert {status for status, _, _ in answers} == {200}
+        assert len({body for *_, body in answers}) == 1
+        assert Counter(replayed for _, replayed, _ in answers) == {False: 1, True: AT_ONCE - 1}
+        assert [(await submit(it, port, "order-7", number=2))[0] for port in ports] == [422, 422]
+        running = await submit(it, ports[0], "order-8", prefer="respond-async")
+        attached = await submit(it, ports[1], "order-8")
+        assert (running[0], attached[0], attached[1]) == (202, 200, True)
+        await it.stop()
+        nats.kill()
+        nats.start()
+        await it.start(ports[0])
+        again = await asyncio.gather(*(submit(it, ports[0], "order-7") for _ in range(20)))
+        assert {(status, replayed) for status, replayed, _ in again} == {(200, True)}
+        assert {body for *_, body in again} == {answers[0][2]}
+        assert (await submit(it, ports[0], "order-7", number=2))[0] == 422
+        assert Counter(tuple(life) for life in (await histories(it.bus)).values()) == {
+            ("accepted", "routed", "ended"): 2
+        }
+        assert json.loads(answers[0][2])["status"] == "OK"
+        await cost(it, ports[0])
+
+
+async def cost(it: System, port: int) -> None:
+    """Print what a replay costs beside a probe that asks nobody."""
+    took: dict[str, list[float]] = {"probe": [], "replay": []}
+    for _ in range(100):
+        began = time.perf_counter()
+        async with it.http.get(f"http://127.0.0.1:{port}/healthz") as response:
+            await response.read()
+        took["probe"].append(time.perf_counter() - began)
+        began = time.perf_counter()
+        await submit(it, port, "order-7")
+        took["replay"].append(time.perf_counter() - began)
+    medians = {name: sorted(values)[50] * 1000 for name, values in took.items()}
+    sys.stdout.write(f"\nmedian ms: {medians}\n")  # shown by -s
