@@ -14,8 +14,9 @@ from edge.http.heads import Heads
 from edge.http.problems import http_problem, internal_problem, problem
 from edge.http.routes import Routes
 from edge.identity.caller import Caller
+from edge.identity.certificate_owners import NAMES_OF_CLIENTS, CertificateOwners
 from edge.identity.credentials import Credentials
-from edge.tasks.trace import read_request_id
+from edge.tasks.trace import place_of, read_request_id
 from schemas.errors import AionError
 from schemas.ids import TenantId
 
@@ -28,10 +29,13 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 class Front:
     """The one handler of an edge's server."""
 
-    def __init__(self, context: Context, routes: Routes, credentials: Credentials, heads: Heads) -> None:
+    def __init__(
+        self, context: Context, routes: Routes, credentials: Credentials, owners: CertificateOwners, heads: Heads
+    ) -> None:
         self._context = context
         self._routes = routes
         self._credentials = credentials
+        self._owners = owners
         self._heads = heads
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -62,7 +66,7 @@ class Front:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
-            log.error("edge.request_crashed", request_id=request_id, error=type(error).__name__, at=_place(error))
+            log.error("edge.request_crashed", request_id=request_id, error=type(error).__name__, at=place_of(error))
             return internal_problem(request_id)
 
     async def _routed(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -71,16 +75,27 @@ class Front:
         if "Expect" in headers:
             await _go_on(request)
         if path.startswith("/v1/"):
-            request[CALLER] = self._credentials.caller_of(headers.get("Authorization"))
+            request[CALLER] = self._caller(request, headers.get("Authorization"))
         handler, task_id = self._routes.find(request.method, path)
         if task_id:
             request[TASK_ID] = task_id
         return await handler(request)
 
+    def _caller(self, request: web.BaseRequest, authorization: str | None) -> Caller:
+        if authorization is None and self._owners:
+            return self._owners.caller_of(_certificate_names(request))
+        return self._credentials.caller_of(authorization)
+
 
 def tenant_of(request: web.BaseRequest) -> TenantId:
     """The tenant of the request's credential."""
     return request[CALLER].tenant_id
+
+
+def _certificate_names(request: web.BaseRequest) -> list[str]:
+    """The subject alternative names of the client's certificate, which TLS has verified."""
+    shown = request.get_extra_info("peercert") or {}
+    return [name for kind, name in shown.get("subjectAltName", ()) if kind in NAMES_OF_CLIENTS]
 
 
 async def _go_on(request: web.BaseRequest) -> None:
@@ -91,11 +106,3 @@ async def _go_on(request: web.BaseRequest) -> None:
         raise web.HTTPExpectationFailed
     await request.writer.write(_CONTINUE)
     request.writer.output_size = 0  # else aiohttp takes the response for begun
-
-
-def _place(error: BaseException) -> str:
-    """Where it was raised: the message itself could hold a client's words."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace is not None else "unknown"

@@ -5,6 +5,7 @@ a later head on the same connection.
 """
 
 import asyncio
+import ssl
 
 from aiohttp import web
 
@@ -13,14 +14,14 @@ class Heads:
     """The connections that have not shown a whole head yet, each with its time."""
 
     def __init__(self, timeout_s: float) -> None:
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._waiting: dict[web.RequestHandler, asyncio.TimerHandle] = {}
         self.cut = 0
         """How many took too long."""
 
     def begin(self, connection: web.RequestHandler) -> None:
         """It was just taken."""
-        timer = asyncio.get_running_loop().call_later(self._timeout_s, self._expire, connection)
+        timer = asyncio.get_running_loop().call_later(self.timeout_s, self._expire, connection)
         self._waiting[connection] = timer
 
     def shown(self, connection: web.RequestHandler) -> None:
@@ -45,8 +46,17 @@ class Heads:
 class HeadsSite(web.BaseSite):
     """`web.TCPSite`, with `Heads` looking at each connection."""
 
-    def __init__(self, runner: web.BaseRunner, host: str, port: int, heads: Heads, *, reuse_port: bool) -> None:
-        super().__init__(runner, backlog=1024)
+    def __init__(
+        self,
+        runner: web.BaseRunner,
+        host: str,
+        port: int,
+        heads: Heads,
+        tls: ssl.SSLContext | None = None,
+        *,
+        reuse_port: bool,
+    ) -> None:
+        super().__init__(runner, backlog=1024, ssl_context=tls)
         self._address = host, port
         self._heads = heads
         self._reuse_port = reuse_port or None
@@ -55,7 +65,7 @@ class HeadsSite(web.BaseSite):
     def name(self) -> str:
         """Where it listens, as asked for."""
         host, port = self._address
-        return f"http://{host}:{port}"
+        return f"{'http' if self._ssl_context is None else 'https'}://{host}:{port}"
 
     async def start(self) -> None:
         """Listen. Raises `OSError`."""
@@ -70,5 +80,10 @@ class HeadsSite(web.BaseSite):
 
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            take, *self._address, backlog=self._backlog, reuse_port=self._reuse_port
+            take,
+            *self._address,
+            backlog=self._backlog,
+            reuse_port=self._reuse_port,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=None if self._ssl_context is None else self._heads.timeout_s,
         )

@@ -9,7 +9,8 @@ from schemas.ids import TenantId
 class Caller:
     """The tenant a request acts for, and the credential it came with.
 
-    `name` is safe in logs, in audit events and as the name of a limit: `key:<key_id>` or `user:<subject>`.
+    `name` is safe in logs, in audit events and as the name of a limit: `key:<key_id>`,
+    `user:<subject>` or `certificate:<name>`.
     """
 
     tenant_id: TenantId

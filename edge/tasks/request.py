@@ -54,7 +54,7 @@ def read_request(body: bytes, max_depth: int) -> TaskRequest:
         return TaskRequest.model_validate_json(body, strict=True)
     except ValidationError as error:
         faults = error.errors(include_url=False, include_context=False, include_input=False)
-        raise BodyInvalid("the body is not a task: see errors", [_fault(f) for f in faults]) from None
+        raise BodyInvalid("the body is not a task: see errors", [fault(f) for f in faults]) from None
 
 
 def check_tenant(request: TaskRequest, tenant_id: TenantId) -> None:
@@ -105,7 +105,8 @@ def read_task_id(text: str) -> TaskId:
     return TaskId(subject_token(text))
 
 
-def _fault(details: ErrorDetails) -> FieldError:
+def fault(details: ErrorDetails) -> FieldError:
+    """What pydantic found wrong, with a JSON Pointer to the place."""
     parts = (str(part).replace("~", "~0").replace("/", "~1") for part in details["loc"])
     return FieldError("".join(f"/{part[:100]}" for part in parts), details["msg"])
 

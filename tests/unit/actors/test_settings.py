@@ -81,7 +81,13 @@ def test_a_wrong_value_of_an_inner_model_is_named_by_its_own_key(environ: dict[s
 
 @pytest.mark.parametrize(
     ("variable", "meant"),
-    [("AION_SHOP__LOCK__PNIS", "pins"), ("AION_SHOP__LOKC__PINS", "lock"), ("AION_SHOP__LIMTI", "limit"), ("AION_SHPO__LIMIT", "shop"), ("AION_SHOP__PASWORD_FILE", "password")],
+    [
+        ("AION_SHOP__LOCK__PNIS", "pins"),
+        ("AION_SHOP__LOKC__PINS", "lock"),
+        ("AION_SHOP__LIMTI", "limit"),
+        ("AION_SHPO__LIMIT", "shop"),
+        ("AION_SHOP__PASWORD_FILE", "password"),
+    ],
 )
 def test_a_misspelt_variable_is_an_error_that_says_what_was_meant(variable: str, meant: str) -> None:
     with pytest.raises(Misconfigured, match=f"{variable}.*did you mean '{meant}'"):
@@ -93,7 +99,17 @@ def test_a_variable_without_a_section_is_an_error() -> None:
         read_settings({"AION_CONFG": "x"}, SECTIONS)
 
 
-@pytest.mark.parametrize("text", ["[shop]\nlimti = 1\n", "[shop.lock]\npnis = 1\n", "[shop]\nlock = 1\n", "[shpo]\nlimit = 1\n", "shop = 1\n", "[shop\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[shop]\nlimti = 1\n",
+        "[shop.lock]\npnis = 1\n",
+        "[shop]\nlock = 1\n",
+        "[shpo]\nlimit = 1\n",
+        "shop = 1\n",
+        "[shop\n",
+    ],
+)
 def test_what_the_document_misspells_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(Misconfigured):
         read_settings({"AION_CONFIG": config(tmp_path, text)}, SECTIONS)

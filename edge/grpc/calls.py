@@ -1,0 +1,139 @@
+"""The way of every call: its id, its caller, its time, and a status for whatever goes wrong."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from actors.runtime import Context
+from bus.waiting import timeout
+from edge.grpc.status import Refusal, internal, refusal
+from edge.identity.caller import Caller
+from edge.identity.certificate_owners import CertificateOwners
+from edge.identity.credentials import Credentials
+from edge.tasks.trace import place_of, read_request_id
+from schemas.errors import AionError, DeadlineExceeded, InvalidRequest, Unavailable
+
+Wire: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Request = TypeVar("Request", bound=Message)
+_NAMES_OF_CLIENTS: Final = ("peer_dns", "peer_uri")
+"""gRPC's properties for `edge.identity.certificate_owners.NAMES_OF_CLIENTS` (grpc_security_constants.h)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who calls, what came beside the message, and the seconds that are left of the caller's deadline."""
+
+    caller: Caller
+    metadata: Mapping[str, str]
+    remaining_s: float | None
+
+
+Answering: TypeAlias = Callable[[Request, Call], Awaitable[Message]]
+Streaming: TypeAlias = Callable[[Request, Call], AsyncGenerator[Message, None]]
+
+
+class SlowReader(Unavailable):
+    """The client took nothing for too long."""
+
+
+class Calls:
+    """Makes a method of a service from a handler that knows nothing of gRPC."""
+
+    def __init__(
+        self, context: Context, credentials: Credentials, owners: CertificateOwners, write_timeout_s: float
+    ) -> None:
+        self._context = context
+        self._credentials = credentials
+        self._owners = owners
+        self._write_timeout_s = write_timeout_s
+        self.dropped_streams = 0
+
+    def answering(self, kind: type[Request], handle: "Answering[Request]") -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """A method with one answer."""
+
+        async def answer(data: bytes, wire: Wire) -> bytes:
+            async with self._guarded(wire) as call:
+                return (await handle(_parsed(kind, data), call)).SerializeToString()
+            raise AssertionError("a refused call was answered")
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def streaming(self, kind: type[Request], handle: "Streaming[Request]") -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """A method with many answers. Each has its time to be taken; what is not is waited for, never queued."""
+
+        async def stream(data: bytes, wire: Wire) -> None:
+            async with self._guarded(wire) as call, aclosing(handle(_parsed(kind, data), call)) as messages:
+                async for message in messages:
+                    await self._write(wire, message.SerializeToString())
+
+        return grpc.unary_stream_rpc_method_handler(stream)
+
+    async def _write(self, wire: Wire, data: bytes) -> None:
+        try:
+            async with timeout(self._write_timeout_s):
+                await wire.write(data)
+        except TimeoutError:
+            self.dropped_streams += 1
+            self._context.log.warning("edge.slow_reader_dropped", after_s=self._write_timeout_s)
+            raise SlowReader(
+                f"nothing was read for {self._write_timeout_s:g} s: stream again after the last sequence"
+            ) from None
+
+    @asynccontextmanager
+    async def _guarded(self, wire: Wire) -> AsyncIterator[Call]:
+        """The call, once it may go on. Whatever goes wrong ends it with a status."""
+        metadata = _first_values(wire)
+        request_id = read_request_id(metadata.get("x-request-id"), self._context.now_ms(), self._context.rng)
+        try:
+            yield self._enter(wire, metadata)
+        except asyncio.CancelledError:
+            raise  # the client left, or its deadline passed
+        except AionError as error:
+            if error.http_status >= 500 and not error.retryable:
+                self._context.log.error("edge.call_failed", request_id=request_id, code=error.code)
+            await self._end(wire, refusal(error, request_id))
+        except Exception as error:
+            self._context.log.error(
+                "edge.call_crashed", request_id=request_id, error=type(error).__name__, at=place_of(error)
+            )
+            await self._end(wire, internal(request_id))
+
+    def _enter(self, wire: Wire, metadata: Mapping[str, str]) -> Call:
+        remaining_s = wire.time_remaining()
+        if remaining_s is not None and remaining_s <= 0:
+            raise DeadlineExceeded("the call's deadline had passed when it came: give it more time")
+        authorization = metadata.get("authorization")
+        if authorization is None and self._owners:
+            caller = self._owners.caller_of(_certificate_names(wire))
+        else:
+            caller = self._credentials.caller_of(authorization)
+        return Call(caller, metadata, remaining_s)
+
+    async def _end(self, wire: Wire, status: Refusal) -> None:
+        """Send the status. To a client that reads nothing it cannot be sent: then the call just ends."""
+        with suppress(TimeoutError):
+            async with timeout(self._write_timeout_s):
+                await wire.abort(status.code, status.text, status.trailing_metadata)
+
+
+def _parsed(kind: type[Request], data: bytes) -> Request:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidRequest(f"the message is no {kind.DESCRIPTOR.full_name}, or nests too deeply") from error
+
+
+def _first_values(wire: Wire) -> dict[str, str]:
+    """The metadata that is text (all but `...-bin`); of several values under a key the first, as over HTTP."""
+    return {key: value for key, value in reversed(tuple(wire.invocation_metadata() or ())) if isinstance(value, str)}
+
+
+def _certificate_names(wire: Wire) -> list[str]:
+    """The subject alternative names of the client's certificate, which TLS has verified."""
+    shown = wire.auth_context()
+    return [name.decode(errors="replace") for kind in _NAMES_OF_CLIENTS for name in shown.get(kind, ())]
