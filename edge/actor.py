@@ -120,7 +120,7 @@ class Edge(Actor):
         return doors | {
             "submissions": self._intake.bulkhead.inside,
             "streams": self._desk.streams.inside,
-            "dropped_streams": self._tasks.dropped_streams,
+            "dropped_streams": self._tasks.dropped_streams + (self._grpc.dropped_streams if self._grpc else 0),
             "slow_heads": self._heads.cut,
             "rescued_waits": self._waiting.rescued,
             "backlog": self._admission.backlog,

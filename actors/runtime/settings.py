@@ -25,8 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from schemas.errors import Misconfigured
 
 GROUP: Final = "aion.settings"
-TOP_LEVEL: Final = frozenset({"AION_ENV", "AION_CONFIG", "AION_URL", "AION_API_KEY"})
-"""Variables that belong to no section: the environment's name, the file, and the command line's two."""
+TOP_LEVEL: Final = frozenset(
+    {"AION_ENV", "AION_CONFIG", "AION_URL", "AION_API_KEY", "AION_CA_FILE", "AION_CERT_FILE", "AION_KEY_FILE"}
+)
+"""Variables that belong to no section: the environment's name, the file, and what the command line is told."""
 
 _PREFIX: Final = "AION_"
 _FILE: Final = "_file"
@@ -141,7 +143,9 @@ class Settings:
             known = model.model_fields if model is not None else {}
             of_file = secret_files and depth == len(path) and field.removesuffix(_FILE) in known
             if field not in known and not of_file:
-                raise Misconfigured(f"{shown}: section {'.'.join(place[:depth])!r} has no {field!r}{_hint(field, known)}")
+                raise Misconfigured(
+                    f"{shown}: section {'.'.join(place[:depth])!r} has no {field!r}{_hint(field, known)}"
+                )
             model = _model(known[field].annotation) if field in known else None
         return model
 

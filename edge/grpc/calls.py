@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from actors.runtime import Context
 from bus.waiting import timeout
-from edge.grpc.status import Refusal, internal, refusal
+from edge.grpc.status import internal, refusal
 from edge.identity.caller import Caller
 from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
@@ -26,9 +26,10 @@ _NAMES_OF_CLIENTS: Final = ("peer_dns", "peer_uri")
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who calls, what came beside the message, and the seconds that are left of the caller's deadline."""
+    """Who calls, under which id, what came beside the message, and the seconds left of the caller's deadline."""
 
     caller: Caller
+    request_id: str
     metadata: Mapping[str, str]
     remaining_s: float | None
 
@@ -63,13 +64,24 @@ class Calls:
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
-    def streaming(self, kind: type[Request], handle: "Streaming[Request]") -> "grpc.RpcMethodHandler[bytes, bytes]":
-        """A method with many answers. Each has its time to be taken; what is not is waited for, never queued."""
+    def streaming(
+        self, kind: type[Request], handle: "Streaming[Request]", place: Callable[[], AbstractContextManager[None]]
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """A method with many answers. Each has its time to be taken; what is not is waited for, never queued.
+
+        gRPC's Python has no way to end a call whose client reads nothing: it is told, and keeps its `place` until it
+        reads on, leaves, or its connection is too old. So such clients use up places of streams, and nothing else.
+        """
 
         async def stream(data: bytes, wire: Wire) -> None:
-            async with self._guarded(wire) as call, aclosing(handle(_parsed(kind, data), call)) as messages:
-                async for message in messages:
-                    await self._write(wire, message.SerializeToString())
+            async with self._guarded(wire) as call:
+                with place():
+                    try:
+                        async with aclosing(handle(_parsed(kind, data), call)) as messages:
+                            async for message in messages:
+                                await self._write(wire, message.SerializeToString())
+                    except SlowReader as error:
+                        await wire.abort(*refusal(error, call.request_id))
 
         return grpc.unary_stream_rpc_method_handler(stream)
 
@@ -90,20 +102,20 @@ class Calls:
         metadata = _first_values(wire)
         request_id = read_request_id(metadata.get("x-request-id"), self._context.now_ms(), self._context.rng)
         try:
-            yield self._enter(wire, metadata)
-        except asyncio.CancelledError:
-            raise  # the client left, or its deadline passed
+            yield self._enter(wire, metadata, request_id)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise  # the client left, its deadline passed, or the status is sent
         except AionError as error:
             if error.http_status >= 500 and not error.retryable:
                 self._context.log.error("edge.call_failed", request_id=request_id, code=error.code)
-            await self._end(wire, refusal(error, request_id))
+            await wire.abort(*refusal(error, request_id))
         except Exception as error:
             self._context.log.error(
                 "edge.call_crashed", request_id=request_id, error=type(error).__name__, at=place_of(error)
             )
-            await self._end(wire, internal(request_id))
+            await wire.abort(*internal(request_id))
 
-    def _enter(self, wire: Wire, metadata: Mapping[str, str]) -> Call:
+    def _enter(self, wire: Wire, metadata: Mapping[str, str], request_id: str) -> Call:
         remaining_s = wire.time_remaining()
         if remaining_s is not None and remaining_s <= 0:
             raise DeadlineExceeded("the call's deadline had passed when it came: give it more time")
@@ -112,13 +124,7 @@ class Calls:
             caller = self._owners.caller_of(_certificate_names(wire))
         else:
             caller = self._credentials.caller_of(authorization)
-        return Call(caller, metadata, remaining_s)
-
-    async def _end(self, wire: Wire, status: Refusal) -> None:
-        """Send the status. To a client that reads nothing it cannot be sent: then the call just ends."""
-        with suppress(TimeoutError):
-            async with timeout(self._write_timeout_s):
-                await wire.abort(status.code, status.text, status.trailing_metadata)
+        return Call(caller, request_id, metadata, remaining_s)
 
 
 def _parsed(kind: type[Request], data: bytes) -> Request:

@@ -41,6 +41,7 @@ class GrpcServer:
     ) -> None:
         self._context = context
         self._settings = settings
+        self._calls = calls
         handlers = [
             tasks.methods(calls),
             Health(checks, context.draining, frozenset({service.NAME})).methods(),
@@ -64,6 +65,11 @@ class GrpcServer:
         await self._server.start()
         self._context.log.info("edge.grpc_listening", host=self._settings.host, port=port)
         return port
+
+    @property
+    def dropped_streams(self) -> int:
+        """How many readers took nothing for too long."""
+        return self._calls.dropped_streams
 
     def leave(self, grace_s: float) -> None:
         """Send GOAWAY and take no more calls; those that run have their grace. `stop` waits for them."""

@@ -42,7 +42,7 @@ class AionTasks:
         """Every method by its name."""
         handlers = {
             "Submit": calls.answering(tasks_pb2.SubmitRequest, self.submit),
-            "Stream": calls.streaming(tasks_pb2.StreamRequest, self.stream),
+            "Stream": calls.streaming(tasks_pb2.StreamRequest, self.stream, self._desk.streaming),
             "StatusById": calls.answering(tasks_pb2.StatusByIdRequest, self.status_by_id),
             "Cancel": calls.answering(tasks_pb2.CancelRequest, self.cancel),
             "ListIntents": calls.answering(tasks_pb2.ListIntentsRequest, self.list_intents),
@@ -66,20 +66,19 @@ class AionTasks:
 
     async def stream(self, request: tasks_pb2.StreamRequest, call: Call) -> AsyncGenerator[tasks_pb2.StreamEvent, None]:
         """Past and coming events; `error` and a status before the task's end, so that a client resumes."""
-        with self._desk.streaming():
-            tenant_id, task_id, after = call.caller.tenant_id, read_task_id(request.task_id), request.after
-            seen = await self._desk.find(tenant_id, task_id)
-            if seen.sequence == 0 and seen.result is not None:  # from the ledger: only the end is left
-                yield tasks_pb2.StreamEvent(done=result_message(seen.result))
-                return
-            try:
-                entries = self._desk.follow(tenant_id, task_id, after=after)
-                async with aclosing(_until(entries, self._context.draining)) as open_entries:
-                    async for entry in open_entries:
-                        yield stream_event(entry)
-            except (BusDisconnected, _Draining) as error:
-                yield broken_off(error)
-                raise
+        tenant_id, task_id, after = call.caller.tenant_id, read_task_id(request.task_id), request.after
+        seen = await self._desk.find(tenant_id, task_id)
+        if seen.sequence == 0 and seen.result is not None:  # from the ledger: only the end is left
+            yield tasks_pb2.StreamEvent(done=result_message(seen.result))
+            return
+        try:
+            entries = self._desk.follow(tenant_id, task_id, after=after)
+            async with aclosing(_until(entries, self._context.draining)) as open_entries:
+                async for entry in open_entries:
+                    yield stream_event(entry)
+        except (BusDisconnected, _Draining) as error:
+            yield broken_off(error)
+            raise
 
     async def status_by_id(self, request: tasks_pb2.StatusByIdRequest, call: Call) -> tasks_pb2.StatusByIdResponse:
         """How far the task is, and the canonical result once it has ended."""

@@ -56,7 +56,7 @@ class World:
 
     @property
     def stub(self) -> Any:
-        return AionTasksStub(self.channel)
+        return AionTasksStub(self.channel)  # type: ignore[no-untyped-call]
 
     def auth(self, name: str = "acme", **more: str) -> tuple[tuple[str, str], ...]:
         return (("authorization", f"Bearer {self.keys[name]}"), *more.items())
@@ -73,17 +73,17 @@ class World:
         self.keys[name] = text
         return record_key(record.key_id)
 
-    async def end(self, task_id: str, after: int) -> None:
+    async def end(self, task_id: str, after: int, answer: dict[str, Any] = ANSWER) -> None:
         ended = Ended(
             event_id=EventId(uuid7(1)), tenant_id=TENANT, task_id=TaskId(task_id), at_ms=5, outcome=Outcome.COMPLETED,
-            intent="greet", engine=LOCAL, result=ANSWER, usage=Usage(latency_ms=3, cost_nanousd=2_500_000),
+            intent="greet", engine=LOCAL, result=answer, usage=Usage(latency_ms=3, cost_nanousd=2_500_000),
         )  # fmt: skip
         await self.bus.log.append(ended, after=after)
 
-    async def has_submissions(self, number: int) -> None:
-        """Return once so many are open; the append of each took a turn of the loop more."""
+    async def has(self, what: str, number: int) -> None:
+        """Return once the edge counts so many, and what they do at once is done."""
         async with asyncio.timeout(TIMEOUT_S):
-            while self.edge.status()["submissions"] != number:  # noqa: ASYNC110  # nobody tells
+            while self.edge.status()[what] != number:  # noqa: ASYNC110  # nobody tells
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
 
@@ -250,7 +250,7 @@ async def test_a_bad_task_is_refused_with_the_field_at_fault(name: str) -> None:
 async def test_what_may_not_pass_leaves_nothing_in_the_log(world: World) -> None:
     code = grpc.StatusCode
     other_key = world.auth(**{"idempotency-key": "b"})
-    cases: list[tuple[Any, code, str]] = [
+    cases: list[tuple[Any, grpc.StatusCode, str]] = [
         (world.submit(metadata=()), code.UNAUTHENTICATED, "UNAUTHENTICATED"),
         (world.submit(metadata=(("authorization", "Basic eA=="),)), code.UNAUTHENTICATED, "UNAUTHENTICATED"),
         (world.submit(submission(tenant_id="other")), code.PERMISSION_DENIED, "FORBIDDEN"),
@@ -277,7 +277,7 @@ async def test_what_may_not_pass_leaves_nothing_in_the_log(world: World) -> None
 
 
 async def raw(world: World, method: str, data: bytes) -> bytes:
-    call = world.channel.unary_unary(f"/aion.v1.AionTasks/{method}")
+    call: Any = world.channel.unary_unary(f"/aion.v1.AionTasks/{method}")
     answer: bytes = await call(data, metadata=world.auth(), timeout=TIMEOUT_S)
     return answer
 
@@ -370,10 +370,33 @@ async def test_a_stream_replays_follows_and_resumes(world: World) -> None:
         assert [event async for event in again] == wanted
 
 
+async def test_a_reader_that_takes_nothing_is_dropped_and_can_resume() -> None:
+    small = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384)]
+    asked = tasks_pb2.StreamRequest(task_id="s")
+    async with world_of(write_timeout_s=0.3, max_open_streams=2) as world:
+        await world.submit(submission(wait_s=0, task_id="s"))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{world.edge.grpc_port}", small) as channel:
+            stub: Any = AionTasksStub(channel)  # type: ignore[no-untyped-call]
+            slow = [stub.Stream(asked, metadata=world.auth()) for _ in range(2)]
+            first, _ = [await call.read() for call in slow]
+            await world.end("s", first.sequence, {"text": "x" * 500_000})
+            await world.has("dropped_streams", 2)
+            assert world.edge.status()["streams"] == 2  # they hold places of streams, and nothing else
+            await world.submit(submission(wait_s=0))
+            slow[0].cancel()
+            await world.has("streams", 1)
+            asked.after = first.sequence
+            again = world.stub.Stream(asked, metadata=world.auth(), timeout=TIMEOUT_S)
+            assert len((await again.read()).done.result["text"]) == 500_000
+            with pytest.raises(grpc.aio.AioRpcError, match="nothing was read for"):
+                [event async for event in slow[1]]
+        await world.has("streams", 0)
+
+
 async def test_more_calls_than_may_be_are_refused_at_once() -> None:
     async with world_of(grpc_options={"max_calls": 2}) as world:
         waiting = [asyncio.create_task(world.submit()) for _ in range(2)]
-        await world.has_submissions(2)
+        await world.has("submissions", 2)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await world.submit()
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -385,14 +408,14 @@ async def test_more_calls_than_may_be_are_refused_at_once() -> None:
 async def test_both_doors_share_the_places() -> None:
     async with world_of(max_waiting=1) as world:
         waiting = asyncio.create_task(world.submit())
-        await world.has_submissions(1)
+        await world.has("submissions", 1)
         assert (await refused(world.submit()))[1] == "TOO_MANY_REQUESTS"
         headers = {"Authorization": f"Bearer {world.keys['acme']}"}
         async with world.http.post("/v1/tasks", json={"intent": "greet"}, headers=headers) as response:
             assert response.status == 429
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        await world.has_submissions(0)  # a caller that leaves gives its place back
+        await world.has("submissions", 0)  # a caller that leaves gives its place back
 
 
 async def test_a_drain_lets_submissions_finish_and_tells_streams_and_watchers() -> None:
@@ -403,7 +426,7 @@ async def test_a_drain_lets_submissions_finish_and_tells_streams_and_watchers() 
         first = await stream.read()
         watch = health_pb2_grpc.HealthStub(world.channel).Watch(health_pb2.HealthCheckRequest(service=""))
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        await world.has_submissions(1)
+        await world.has("submissions", 1)
         entry = await world.bus.log.last(TENANT, TaskId("w"))
         assert entry is not None
         world.edge.context.draining.set()

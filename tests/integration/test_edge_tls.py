@@ -79,7 +79,7 @@ class Client:
         return None if code == grpc.StatusCode.UNAVAILABLE else code
 
     async def over_grpc(self, channel: grpc.aio.Channel) -> object:
-        stub: Any = AionTasksStub(channel)
+        stub: Any = AionTasksStub(channel)  # type: ignore[no-untyped-call]
         try:
             await stub.ListIntents(tasks_pb2.ListIntentsRequest(), metadata=tuple(self._auth.items()), timeout=5)
         except grpc.aio.AioRpcError as error:
