@@ -131,7 +131,8 @@ class Door:
 def find_door(environ: Mapping[str, str] = os.environ) -> Door:
     """The edge at AION_URL, else at the address that `aionctl up` left here; the key from AION_API_KEY or from a file.
 
-    AION_CA_FILE, and AION_CERT_FILE with AION_KEY_FILE, are for an edge with TLS. Raises `Unauthenticated` without a key.
+    AION_CA_FILE, and AION_CERT_FILE with AION_KEY_FILE, are for an edge with TLS.
+    Raises `Unauthenticated` without a key.
     """
     key = environ.get("AION_API_KEY") or _stored_key(environ)
     if not key:

@@ -124,9 +124,8 @@ def _show_first(fleet: Fleet, settings: Settings, url: str, began: float, *, as_
         _print(result, events, lines)
     grpc_port = section(settings, "edge").grpc.port
     doors = url if grpc_port is None else f"{url}, gRPC on port {grpc_port}"
-    talk(
-        f"\nReady at {doors}; the actors' log is {LOCAL_DIR / 'actors.log'}. Ctrl-C stops everything. Try:\n{hints(door)}"
-    )
+    log = LOCAL_DIR / "actors.log"
+    talk(f"\nReady at {doors}; the actors' log is {log}. Ctrl-C stops everything. Try:\n{hints(door)}")
     return status_exit(result)
 
 
