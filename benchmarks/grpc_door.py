@@ -141,7 +141,7 @@ async def serve_echo(port: int) -> None:
     async def echo(data: bytes, _context: object) -> bytes:
         return data
 
-    handler = grpc.unary_unary_rpc_method_handler(echo)
+    handler: Any = grpc.unary_unary_rpc_method_handler(echo)
     service, method = ECHO.strip("/").split("/")
     server = grpc.aio.server(handlers=[grpc.method_handlers_generic_handler(service, {method: handler})])
     server.add_insecure_port(f"{HOST}:{port}")
