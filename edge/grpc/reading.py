@@ -20,6 +20,8 @@ EXACT: Final = 2**53
 """Up to here each integer is a double."""
 JSON_PER_PROTOBUF: Final = 6
 """A byte of a message is at most so many of JSON: a control character, as an escape."""
+MAX_SEQUENCE: Final = 10**18 - 1
+"""As for `Last-Event-ID`."""
 PARAMS_DEPTH: Final = 2
 """What a body counts for its outermost object and that of its params."""
 
@@ -54,12 +56,19 @@ def read_task(message: tasks_pb2.TaskRequest, *, max_depth: int, max_bytes: int)
 
 
 def read_wait(message: tasks_pb2.SubmitRequest, default_s: float, max_s: float) -> float:
-    """How long the caller would wait, in seconds. Raises `BodyInvalid`."""
+    """How long the caller would wait, in seconds. Raises `InvalidRequest`."""
     if not message.HasField("wait_s"):
         return default_s
     if not message.wait_s >= 0:  # NaN is not
         raise InvalidRequest(f"wait_s={message.wait_s:g} is no time to wait: use 0 or more seconds")
     return min(message.wait_s, max_s)
+
+
+def read_after(message: tasks_pb2.StreamRequest) -> int:
+    """The last sequence that the client saw. Raises `InvalidRequest` for what no log reaches."""
+    if message.after > MAX_SEQUENCE:
+        raise InvalidRequest(f"after={message.after} is no sequence: send that of the last event you saw")
+    return message.after
 
 
 def _sla(message: tasks_pb2.Sla) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from actors.runtime import Context
 from aion.v1 import tasks_pb2
 from bus.port import Entry
 from edge.grpc.calls import Call, Calls
-from edge.grpc.reading import read_task, read_wait
+from edge.grpc.reading import read_after, read_task, read_wait
 from edge.grpc.writing import broken_off, intents_message, result_message, stream_event, task_state
 from edge.settings import EdgeSettings
 from edge.tasks.catalogue import Catalogue
@@ -66,7 +66,7 @@ class AionTasks:
 
     async def stream(self, request: tasks_pb2.StreamRequest, call: Call) -> AsyncGenerator[tasks_pb2.StreamEvent, None]:
         """Past and coming events; `error` and a status before the task's end, so that a client resumes."""
-        tenant_id, task_id, after = call.caller.tenant_id, read_task_id(request.task_id), request.after
+        tenant_id, task_id, after = call.caller.tenant_id, read_task_id(request.task_id), read_after(request)
         seen = await self._desk.find(tenant_id, task_id)
         if seen.sequence == 0 and seen.result is not None:  # from the ledger: only the end is left
             yield tasks_pb2.StreamEvent(done=result_message(seen.result))

@@ -263,6 +263,8 @@ async def test_what_may_not_pass_leaves_nothing_in_the_log(world: World) -> None
         (world.submit(submission({"a": "\x01" * 50_000})), code.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE"),
         (raw(world, "Submit", b"\xff"), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
         (raw(world, "Submit", nested(200)), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (world.stub.Stream(tasks_pb2.StreamRequest(task_id="t", after=10**18), metadata=world.auth()).read(),
+         code.INVALID_ARGUMENT, "INVALID_REQUEST"),
         (raw(world, "StatusById", b"\x0a\x03a.*"), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
     ]  # fmt: skip
     for call, wanted, reason in cases:
@@ -440,6 +442,18 @@ async def test_a_drain_lets_submissions_finish_and_tells_streams_and_watchers() 
         assert (await refused(world.submit()))[:2] == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
         await world.end("w", entry.sequence)
         assert (await waiting).result.status == tasks_pb2.STATUS_OK
+
+
+async def test_a_submission_that_waits_is_answered_while_the_edge_goes() -> None:
+    async with AsyncExitStack() as stack:
+        async with world_of(drain_grace_s=0.3) as world:
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{world.edge.grpc_port}")
+            world.channel = await stack.enter_async_context(channel)
+            waiting = asyncio.create_task(world.submit())
+            await world.has("submissions", 1)
+        taken = await waiting
+        assert not taken.HasField("result")
+        assert len(await world.bus.log.events(TENANT, TaskId(taken.task_id))) == 1
 
 
 async def test_health_knows_its_services(world: World) -> None:
