@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, aclosing, asynccontextmanager
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias, TypeVar
 
@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from actors.runtime import Context
 from bus.waiting import timeout
-from edge.grpc.status import internal, refusal
+from edge.grpc.status import Refusal, internal, refusal
 from edge.identity.caller import Caller
 from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
@@ -60,7 +60,7 @@ class Calls:
         async def answer(data: bytes, wire: Wire) -> bytes:
             async with self._guarded(wire) as call:
                 return (await handle(_parsed(kind, data), call)).SerializeToString()
-            raise AssertionError("a refused call was answered")
+            return b""  # to nobody: the client has left
 
         return grpc.unary_unary_rpc_method_handler(answer)
 
@@ -81,7 +81,7 @@ class Calls:
                             async for message in messages:
                                 await self._write(wire, message.SerializeToString())
                     except SlowReader as error:
-                        await wire.abort(*refusal(error, call.request_id))
+                        await _end(wire, refusal(error, call.request_id))
 
         return grpc.unary_stream_rpc_method_handler(stream)
 
@@ -105,15 +105,17 @@ class Calls:
             yield self._enter(wire, metadata, request_id)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise  # the client left, its deadline passed, or the status is sent
+        except grpc.aio.InternalError:
+            return  # what was written met a client that has left
         except AionError as error:
             if error.http_status >= 500 and not error.retryable:
                 self._context.log.error("edge.call_failed", request_id=request_id, code=error.code)
-            await wire.abort(*refusal(error, request_id))
+            await _end(wire, refusal(error, request_id))
         except Exception as error:
             self._context.log.error(
                 "edge.call_crashed", request_id=request_id, error=type(error).__name__, at=place_of(error)
             )
-            await wire.abort(*internal(request_id))
+            await _end(wire, internal(request_id))
 
     def _enter(self, wire: Wire, metadata: Mapping[str, str], request_id: str) -> Call:
         remaining_s = wire.time_remaining()
@@ -125,6 +127,12 @@ class Calls:
         else:
             caller = self._credentials.caller_of(authorization)
         return Call(caller, request_id, metadata, remaining_s)
+
+
+async def _end(wire: Wire, status: Refusal) -> None:
+    """Raises `AbortError`, by which gRPC knows; returns when the client has left meanwhile."""
+    with suppress(grpc.aio.InternalError):
+        await wire.abort(*status)
 
 
 def _parsed(kind: type[Request], data: bytes) -> Request:
