@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -20,6 +20,7 @@ from edge.http.gate import Gate
 from edge.http.heads import Heads, HeadsSite
 from edge.http.health import Health
 from edge.http.routes import ANY_CALLER, EVERYBODY, Route, Routes
+from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.identity.public_keys import PublicKeys
 from edge.identity.refusals import Refusals
@@ -35,9 +36,13 @@ from edge.tasks.catalogue import Catalogue
 from edge.tasks.desk import Desk
 from edge.tasks.intake import Intake
 from edge.tasks.waiting import Waiting
+from edge.tls.certificates import Certificates, load
 from schemas import scopes
 from schemas.errors import Misconfigured
 from schemas.keys import read_peppers
+
+if TYPE_CHECKING:
+    from edge.grpc.server import GrpcServer
 
 KEEPALIVE_S = 75.0
 CLOSE_S = 2.0
@@ -80,8 +85,12 @@ class Edge(Actor):
         self._refusals = Refusals(context)
         self._loaded = False
         self._watch: asyncio.Task[None] | None = None
+        self._certificates: Certificates | None = None
+        self._grpc: GrpcServer | None = None
         self.port = settings.port
         """The port that is listened on, once `lifespan` was entered."""
+        self.grpc_port = settings.grpc.port
+        """That of gRPC, None without."""
 
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[None]:
@@ -91,7 +100,14 @@ class Edge(Actor):
             await stack.enter_async_context(self.context.bus.log.live("ended", self._waiting.ended))
             await self._admission.look()
             self._rate_limits = await stack.enter_async_context(open_limits(self._rates, self._redis, self.context.log))
-            runner = await self._listen(keys)
+            self._certificates = await load(self._limits.tls, self.context.log)
+            credentials, owners = self._credentials(keys), CertificateOwners(self._limits.tls.client_tenants)
+            runner = await self._listen(credentials, owners)
+            try:
+                await self._listen_grpc(credentials, owners)
+            except BaseException:
+                await runner.cleanup()
+                raise
             watch = self._watch = asyncio.create_task(self._watch_over(), name="edge.watch")
             self._loaded = True
             try:
@@ -118,6 +134,8 @@ class Edge(Actor):
             group.create_task(self._refusals.watch())
             if self._rate_limits is not None:
                 group.create_task(self._rate_limits.watch())
+            if self._certificates is not None:
+                group.create_task(self._certificates.watch())
 
     def ready(self) -> str | None:
         """What is missing, else None."""
@@ -126,11 +144,15 @@ class Edge(Actor):
 
     def status(self) -> Mapping[str, object]:
         """How much is open, and what was rescued or dropped."""
-        return {
-            "port": self.port,
+        doors: dict[str, object] = {"port": self.port}
+        if self.grpc_port is not None:
+            doors["grpc_port"] = self.grpc_port
+        if self._certificates is not None:
+            doors["certificate_days_left"] = self._certificates.days_left
+        return doors | {
             "submissions": self._intake.bulkhead.inside,
             "streams": self._desk.streams.inside,
-            "dropped_streams": self._tasks.dropped_streams,
+            "dropped_streams": self._tasks.dropped_streams + (self._grpc.dropped_streams if self._grpc else 0),
             "slow_heads": self._heads.cut,
             "rescued_waits": self._waiting.rescued,
             "refused_credentials": self._refusals.total,
@@ -151,8 +173,8 @@ class Edge(Actor):
         self._public_keys.load(keys)
         return keys
 
-    async def _listen(self, keys: Mapping[str, bytes]) -> web.ServerRunner:
-        front = self._front(keys)
+    async def _listen(self, credentials: Credentials, owners: CertificateOwners) -> web.ServerRunner:
+        front = self._front(credentials, owners)
         server = web.Server(front.handle, handler_cancellation=True)
         runner = web.ServerRunner(server, shutdown_timeout=CLOSE_S)
         await runner.setup()
@@ -164,9 +186,11 @@ class Edge(Actor):
                 "keepalive_timeout": KEEPALIVE_S,
                 "max_headers": limits.max_headers,
             }
-            await HeadsSite(
-                runner, limits.host, limits.port, self._heads, reuse_port=limits.reuse_port, settings=settings
-            ).start()
+            tls = self._certificates.for_http() if self._certificates is not None else None
+            site = HeadsSite(
+                runner, limits.host, limits.port, self._heads, tls, reuse_port=limits.reuse_port, settings=settings
+            )
+            await site.start()
         except BaseException as error:
             await runner.cleanup()
             if isinstance(error, OSError):
@@ -177,9 +201,26 @@ class Edge(Actor):
         self.context.log.info("edge.listening", host=self._limits.host, port=self.port)
         return runner
 
-    def _front(self, keys: Mapping[str, bytes]) -> Front:
+    async def _listen_grpc(self, credentials: Credentials, owners: CertificateOwners) -> None:
+        """Nothing of gRPC is imported where no port is set."""
+        if self._limits.grpc.port is None:
+            return
+        try:
+            from edge.grpc.calls import Calls
+            from edge.grpc.server import GrpcServer
+            from edge.grpc.service import AionTasks
+        except ModuleNotFoundError as error:
+            fix = "pip install 'aion[grpc]', or unset AION_EDGE__GRPC__PORT"
+            raise Misconfigured(f"the gRPC door needs {error.name}: {fix}") from error
+        tasks = AionTasks(self.context, self._limits, self._intake, self._desk, self._catalogue)
+        calls = Calls(self.context, credentials, owners, self._rate_limits, self._limits.write_timeout_s)
+        server = GrpcServer(self.context, self._limits, tasks, calls, self._checks)
+        self.grpc_port = await server.start(self._certificates)
+        self._grpc = server
+
+    def _credentials(self, keys: Mapping[str, bytes]) -> Credentials:
         pepper = self._limits.key_pepper
-        credentials = Credentials(
+        return Credentials(
             keys,
             self._public_keys,
             self._refusals,
@@ -187,9 +228,11 @@ class Edge(Actor):
             max_cached=self._limits.max_cached_keys,
             peppers=read_peppers(pepper.get_secret_value()) if pepper is not None else (),
         )
+
+    def _front(self, credentials: Credentials, owners: CertificateOwners) -> Front:
         limits, fields = self._rate_limits, self._rates.fields != "off"
         gate = Gate(limits, self._clients, fields=fields) if limits is not None else None
-        return Front(self.context, self._routes(), credentials, self._clients, gate)
+        return Front(self.context, self._routes(), credentials, owners, self._clients, gate)
 
     def _routes(self) -> Routes:
         health, tasks = Health(self._checks), self._tasks
@@ -224,12 +267,16 @@ class Edge(Actor):
     async def _finish(self, runner: web.ServerRunner, watch: "asyncio.Task[None]") -> None:
         """Let requests finish waiting within the grace, answer the rest with 202, close streams, stop listening."""
         self.context.draining.set()
+        if self._grpc is not None:
+            self._grpc.leave(self._limits.drain_grace_s + CLOSE_S)
         with suppress(TimeoutError):
             async with timeout(self._limits.drain_grace_s):
                 await self._intake.bulkhead.empty()
         self._waiting.close()
         await runner.cleanup()
         self._heads.close()
+        if self._grpc is not None:
+            await self._grpc.stop(CLOSE_S)
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)
 

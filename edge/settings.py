@@ -1,8 +1,50 @@
 """What an operator may turn at the edge."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, IPvAnyNetwork, SecretStr, model_validator
+
+from schemas.ids import Token
+
+
+class TlsSettings(BaseModel):
+    """Certificates of every port of the edge (`AION_EDGE__TLS__...`). The files may be replaced while it runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cert: Path | None = Field(default=None, description="PEM: the certificate and its chain. None: no TLS.")
+    key: Path | None = Field(default=None, description="PEM, not encrypted; readable by the edge alone.")
+    client_ca: Path | None = Field(default=None, description="PEM: who signs clients' certificates, then required.")
+    client_tenants: dict[str, Token] = Field(
+        default_factory=dict,
+        description="Tenant by a DNS name or URI of a client's certificate, for calls without another credential.",
+    )
+    reload_s: float = Field(default=10.0, gt=0, description="How often the files are looked at.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            missing = "KEY" if self.key is None else "CERT"
+            raise ValueError(f"cert and key come together: set AION_EDGE__TLS__{missing} too")
+        if self.client_ca is not None and self.cert is None:
+            raise ValueError("client_ca is of no use without TLS: set AION_EDGE__TLS__CERT and AION_EDGE__TLS__KEY")
+        if self.client_tenants and self.client_ca is None:
+            raise ValueError("client_tenants needs verified certificates: set AION_EDGE__TLS__CLIENT_CA")
+        return self
+
+
+class GrpcSettings(BaseModel):
+    """The gRPC door (`AION_EDGE__GRPC__...`); its host, message size and drain are those of the edge."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    port: int | None = Field(default=None, ge=0, le=65535, description="None: no gRPC; 0 takes a free port, for tests.")
+    max_calls: int = Field(default=4096, ge=1, description="Calls at once, health probes included.")
+    keepalive_s: float = Field(default=60.0, ge=1, description="A connection this quiet is asked whether it lives.")
+    max_idle_s: float = Field(default=600.0, ge=1, description="A connection without calls ends.")
+    max_age_s: float = Field(default=3600.0, ge=1, description="A connection this old ends, so that load spreads.")
+    reflection: bool = Field(default=True, description="Tell grpcurl and others which services and messages there are.")
 
 
 class EdgeSettings(BaseModel):
@@ -50,6 +92,8 @@ class EdgeSettings(BaseModel):
     heartbeat_s: float = Field(default=15.0, gt=0)
     write_timeout_s: float = Field(default=10.0, gt=0, description="A stream's reader that takes nothing is dropped.")
     drain_grace_s: float = Field(default=10.0, ge=0, description="How long a drain lets requests finish waiting.")
+    tls: TlsSettings = TlsSettings()
+    grpc: GrpcSettings = GrpcSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

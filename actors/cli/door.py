@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -40,11 +41,32 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Trust:
+    """PEM files for an edge with TLS: whom to believe (None: whom the system believes), and what to show it."""
+
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """For a client. Raises `InvalidRequest` naming the files that cannot be used."""
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.cert is not None:
+                context.load_cert_chain(self.cert, self.key)
+        except OSError as error:  # of which ssl.SSLError is one
+            files = f"AION_CA_FILE={self.ca}, AION_CERT_FILE={self.cert}, AION_KEY_FILE={self.key}"
+            raise InvalidRequest(f"no TLS with {files} ({error}): name PEM files, or unset them") from error
+        return context
+
+
+@dataclass(frozen=True, slots=True)
 class Door:
     """One edge and the key to it; a connection for each request."""
 
     url: str
     key: str | None = field(repr=False)
+    trust: Trust = Trust()
 
     def call(
         self,
@@ -81,6 +103,9 @@ class Door:
             yield response
         except TimeoutError as error:
             raise TimeoutError(f"{self.url} did not answer {method} {path} within {timeout_s:g} s") from error
+        except ssl.SSLCertVerificationError as error:
+            reason = f"{self.url} is not believed ({error.verify_message})"
+            raise Unavailable(f"{reason}: put its CA into AION_CA_FILE") from error
         except (OSError, HTTPException) as error:
             raise Unavailable(f"no edge answers at {self.url} ({error}): start one, or set AION_URL") from error
         finally:
@@ -90,8 +115,9 @@ class Door:
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidRequest(f"AION_URL={self.url!r} is not an address: use http://host:port")
-        kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-        return kind(parts.hostname, parts.port, timeout=timeout_s)
+        if parts.scheme == "https":
+            return HTTPSConnection(parts.hostname, parts.port, timeout=timeout_s, context=self.trust.context())
+        return HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
 
     def _headers(self, data: bytes | None) -> dict[str, str]:
         headers = {"Accept": "application/json"}
@@ -105,12 +131,18 @@ class Door:
 def find_door(environ: Mapping[str, str] = os.environ) -> Door:
     """The edge at AION_URL, else at the address that `aionctl up` left here; the key from AION_API_KEY or from a file.
 
+    AION_CA_FILE, and AION_CERT_FILE with AION_KEY_FILE, are for an edge with TLS.
     Raises `Unauthenticated` without a key.
     """
     key = environ.get("AION_API_KEY") or _stored_key(environ)
     if not key:
         raise Unauthenticated("no API key: set AION_API_KEY, or create one with aionctl key create --tenant NAME")
-    return Door((environ.get("AION_URL") or _stored_url()).rstrip("/"), key.strip())
+    return Door((environ.get("AION_URL") or _stored_url()).rstrip("/"), key.strip(), trust_of(environ))
+
+
+def trust_of(environ: Mapping[str, str]) -> Trust:
+    """The files that the environment names."""
+    return Trust(*(environ.get(name) or None for name in ("AION_CA_FILE", "AION_CERT_FILE", "AION_KEY_FILE")))
 
 
 def _stored_url() -> str:

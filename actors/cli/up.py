@@ -11,12 +11,13 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from actors.cli.door import DOOR_FILE, Door
+from actors.cli.door import DOOR_FILE, Door, trust_of
 from actors.cli.environment import LOCAL_DIR, local_secrets
 from actors.cli.first_task import ensure_key, hints, proof, record_line, run_task
 from actors.cli.fleet import Fleet, running
@@ -30,6 +31,7 @@ from schemas.errors import Conflict, Misconfigured
 
 READY_TIMEOUT_S = 60.0
 BUILD_TIMEOUT_S = 900.0
+GRPC_PORT = 50051
 _SAMPLE = Path(local.__file__).with_name("sample.txt")
 
 
@@ -56,7 +58,7 @@ def up(
     with _alone(), _stoppable():
         door_url = _free_door(own)
         try:
-            environ = _prepare(page_cache=page_cache)
+            environ = _prepare(page_cache=page_cache) | _grpc_door(own)
             settings = read_settings(environ)
             with running(Path("Procfile"), environ, LOCAL_DIR / "actors.log") as fleet:
                 code = _show_first(fleet, settings, door_url, began, as_json=as_json)
@@ -108,7 +110,7 @@ def _build() -> None:
 
 def _show_first(fleet: Fleet, settings: Settings, url: str, began: float, *, as_json: bool) -> int:
     key = ensure_key(settings, LOCAL_DIR / "api-key")
-    door = Door(url, key)
+    door = Door(url, key, trust_of(os.environ))
     talk("starting the actors")
     fleet.wait_ready(door, READY_TIMEOUT_S)
     DOOR_FILE.write_text(url, encoding="ascii")
@@ -120,9 +122,10 @@ def _show_first(fleet: Fleet, settings: Settings, url: str, began: float, *, as_
         emit({"result": result, "events": events, "kafka": lines}, as_json=True)
     else:
         _print(result, events, lines)
-    talk(
-        f"\nReady at {url}; the actors' log is {LOCAL_DIR / 'actors.log'}. Ctrl-C stops everything. Try:\n{hints(door)}"
-    )
+    grpc_port = section(settings, "edge").grpc.port
+    doors = url if grpc_port is None else f"{url}, gRPC on port {grpc_port}"
+    log = LOCAL_DIR / "actors.log"
+    talk(f"\nReady at {doors}; the actors' log is {log}. Ctrl-C stops everything. Try:\n{hints(door)}")
     return status_exit(result)
 
 
@@ -136,14 +139,32 @@ def _print(result: Any, events: list[dict[str, Any]], records: list[dict[str, An
 def _free_door(settings: Settings) -> str:
     """Where the edge will answer. Raises `Conflict` when something listens there, `aionctl up` elsewhere for one."""
     edge = section(settings, "edge")
+    try:
+        _bind(edge.host, edge.port)
+    except OSError as error:
+        where = f"{edge.host}:{edge.port}"
+        raise Conflict(f"{where} is taken ({error.strerror}): stop its owner or set AION_EDGE__PORT") from error
+    return f"{'http' if edge.tls.cert is None else 'https'}://{edge.host}:{edge.port}"
+
+
+def _grpc_door(settings: Settings) -> dict[str, str]:
+    """The gRPC door at its usual port, unless one is configured, gRPC is not installed, or something listens there."""
+    edge = section(settings, "edge")
+    if edge.grpc.port is not None or find_spec("grpc") is None:
+        return {}
+    try:
+        _bind(edge.host, GRPC_PORT)
+    except OSError:
+        talk(f"no gRPC: {edge.host}:{GRPC_PORT} is taken; AION_EDGE__GRPC__PORT names another port")
+        return {}
+    return {"AION_EDGE__GRPC__PORT": str(GRPC_PORT)}
+
+
+def _bind(host: str, port: int) -> None:
+    """Raises `OSError` when the edge could not listen there."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((edge.host, edge.port))
-        except OSError as error:
-            where = f"{edge.host}:{edge.port}"
-            raise Conflict(f"{where} is taken ({error.strerror}): stop its owner or set AION_EDGE__PORT") from error
-    return f"http://{edge.host}:{edge.port}"
+        probe.bind((host, port))
 
 
 @contextmanager

@@ -4,6 +4,8 @@
     AION_<SECTION>__<FIELD>_FILE=/run/...    the file's content, for secrets
     aion.toml  [section] field = value       the file named by AION_CONFIG, else aion.toml in the working folder
 
+A field may be a model of its own: AION_<SECTION>__<FIELD>__<FIELD OF THAT>, and [section.field] in the file.
+
 A section is a frozen pydantic model, found by the entry-point group `aion.settings`, so that a misspelt key of a
 section that this process does not use is an error all the same. Messages name keys, never values: those may be
 secrets.
@@ -16,20 +18,25 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from schemas.errors import Misconfigured
 
 GROUP: Final = "aion.settings"
-TOP_LEVEL: Final = frozenset({"AION_ENV", "AION_CONFIG", "AION_URL", "AION_API_KEY"})
-"""Variables that belong to no section: the environment's name, the file, and the command line's two."""
+TOP_LEVEL: Final = frozenset(
+    {"AION_ENV", "AION_CONFIG", "AION_URL", "AION_API_KEY", "AION_CA_FILE", "AION_CERT_FILE", "AION_KEY_FILE"}
+)
+"""Variables that belong to no section: the environment's name, the file, and what the command line is told."""
 
 _PREFIX: Final = "AION_"
 _FILE: Final = "_file"
 
 Model = TypeVar("Model", bound=BaseModel)
+Place: TypeAlias = tuple[str, ...]
+"""A field by its section, the fields that hold it, and its own name."""
+Origin: TypeAlias = dict[Place, str]
 SectionTypes = Mapping[str, Callable[[], type[BaseModel]]]
 """Every known section, and how to get its class; asked only when one of its keys is present."""
 
@@ -67,25 +74,31 @@ class Settings:
                 self._check_variable(variable)
         for section, table in self.document.items():
             self._check_section(section, f"[{section}]")
-            if not isinstance(table, Mapping):
-                raise Misconfigured(f"{section} in aion.toml is not a section: write [{section}] and its keys below")
-            for field in table:
-                self._check_field(section, field, f"{field} in [{section}]", secret_files=False)
+            self._check_table((section,), table)
 
     def load(self, section: str, cls: type[Model]) -> Model:
         """The section as `cls`. Raises `Misconfigured` naming every key that does not fit and where it came from."""
-        values: dict[str, Any] = dict(self.document.get(section, {}))
-        origin = {field: f"{field} in [{section}]" for field in values}
-        for field, info in cls.model_fields.items():
-            variable = f"{_PREFIX}{section}__{field}".upper()
-            text = self._text(variable)
-            if text is not None:
-                values[field] = _decoded(text, info.annotation)
-                origin[field] = variable
+        origin: Origin = {}
+        values = self._values((section,), cls, self.document.get(section, {}), origin)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             raise Misconfigured(_explained(section, origin, error)) from None
+
+    def _values(self, at: Place, cls: type[BaseModel], table: Mapping[str, Any], origin: Origin) -> dict[str, Any]:
+        """What is said for `cls` at a place such as ("edge", "tls"); `origin` learns where each was said."""
+        values: dict[str, Any] = dict(table)
+        if origin.get(at) != _variable(at):  # else that variable holds them all, as JSON
+            origin.update({(*at, field): f"{field} in [{'.'.join(at)}]" for field in values})
+        for field, info in cls.model_fields.items():
+            place, inner = (*at, field), _model(info.annotation)
+            text = self._text(_variable(place))
+            if text is not None:
+                values[field] = _decoded(text, info.annotation)
+                origin[place] = _variable(place)
+            if inner is not None and isinstance(values.get(field, {}), Mapping):
+                values[field] = self._values(place, inner, values.get(field, {}), origin)
+        return values
 
     def _text(self, variable: str) -> str | None:
         if variable in self.environ:
@@ -104,19 +117,37 @@ class Settings:
             known = sorted({*TOP_LEVEL, *(f"{_PREFIX}{name.upper()}__..." for name in self.sections)})
             raise Misconfigured(f"{variable} is not a setting{_hint(variable, known)}")
         self._check_section(section, variable)
-        self._check_field(section, field, variable, secret_files=True)
+        self._check_field((section, *field.split("__")), variable, secret_files=True)
 
     def _check_section(self, section: str, shown: str) -> None:
         if section not in self.sections:
             raise Misconfigured(f"{shown}: there is no section {section!r}{_hint(section, self.sections)}")
 
-    def _check_field(self, section: str, field: str, shown: str, *, secret_files: bool) -> None:
+    def _check_table(self, at: Place, table: object) -> None:
+        if not isinstance(table, Mapping):
+            name = ".".join(at)
+            raise Misconfigured(f"{name} in aion.toml is not a section: write [{name}] and its keys below")
+        for field, value in table.items():
+            shown = f"{field} in [{'.'.join(at)}]"
+            if self._check_field((*at, field), shown, secret_files=False) is not None:
+                self._check_table((*at, field), value)
+
+    def _check_field(self, place: Place, shown: str, *, secret_files: bool) -> type[BaseModel] | None:
+        """The model that the field is, None where it is a value."""
+        section, *path = place
         try:
-            known = self.sections[section]().model_fields
+            model: type[BaseModel] | None = self.sections[section]()
         except ModuleNotFoundError:  # the section's room is not installed here, so nothing here can misread it
-            return
-        if field not in known and not (secret_files and field.removesuffix(_FILE) in known):
-            raise Misconfigured(f"{shown}: section {section!r} has no {field!r}{_hint(field, known)}")
+            return None
+        for depth, field in enumerate(path, start=1):
+            known = model.model_fields if model is not None else {}
+            of_file = secret_files and depth == len(path) and field.removesuffix(_FILE) in known
+            if field not in known and not of_file:
+                raise Misconfigured(
+                    f"{shown}: section {'.'.join(place[:depth])!r} has no {field!r}{_hint(field, known)}"
+                )
+            model = _model(known[field].annotation) if field in known else None
+        return model
 
 
 def read_settings(environ: Mapping[str, str], sections: SectionTypes | None = None) -> Settings:
@@ -155,12 +186,22 @@ def _decoded(text: str, annotation: Any) -> object:
     return decoded
 
 
-def _explained(section: str, origin: Mapping[str, str], error: ValidationError) -> str:
+def _explained(section: str, origin: Origin, error: ValidationError) -> str:
     lines = []
     for detail in error.errors(include_url=False, include_input=False, include_context=False):
-        field = str(detail["loc"][0]) if detail["loc"] else section
-        lines.append(f"{origin.get(field, f'{_PREFIX}{section}__{field}'.upper())}: {detail['msg']}")
+        place = (section, *(str(part) for part in detail["loc"]))
+        said = next((origin[place[:end]] for end in range(len(place), 1, -1) if place[:end] in origin), None)
+        lines.append(f"{said or _variable(place)}: {detail['msg']}")
     return "; ".join(lines)
+
+
+def _variable(place: Place) -> str:
+    return (_PREFIX + "__".join(place)).upper()
+
+
+def _model(annotation: Any) -> type[BaseModel] | None:
+    """The model of a field that is one."""
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
 
 
 def _hint(wrong: str, known: Iterable[str]) -> str:

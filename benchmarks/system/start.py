@@ -28,9 +28,13 @@ _KEY = re.compile(r"aion_[0-9A-Za-z]+_[0-9A-Za-z]+_[0-9A-Za-z]+")
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What runs. `folder` is the servers', `pids` are theirs and the actors', `pool` posts one task again and again."""
+    """What runs. `folder` is the servers', `pids` are theirs and the actors', `pool` posts one task again and again.
+
+    `key` is the API key that it posts with.
+    """
 
     folder: Path
+    key: str
     pool: Pool
     wire: Wire
     children: Children
@@ -50,9 +54,10 @@ async def running(folder: Path, sync: Sync, **settings: str) -> AsyncIterator[Sy
         wire = await connect(infos["nats"].url)
         with Children(folder / "logs", variables) as children:
             start_actors(children)
-            pool = Pool(HOST, port, prepare(HOST, port, await create_key(variables), body()))
+            key = await create_key(variables)
+            pool = Pool(HOST, port, prepare(HOST, port, key, body()))
             await ready(children, wire, pool, port)
-            yield System(folder / "servers", pool, wire, children, pids_of(infos) | children.pids)
+            yield System(folder / "servers", key, pool, wire, children, pids_of(infos) | children.pids)
             children.check()
             pool.close()
         wire.close()

@@ -16,8 +16,9 @@ from edge.http.gate import Gate
 from edge.http.problems import http_problem, internal_problem, problem
 from edge.http.routes import ANY_CALLER, EVERYBODY, Routes
 from edge.identity.caller import Caller
+from edge.identity.certificate_owners import NAMES_OF_CLIENTS, CertificateOwners
 from edge.identity.credentials import Credentials
-from edge.tasks.trace import read_request_id
+from edge.tasks.trace import place_of, read_request_id
 from schemas.errors import AionError, Unauthenticated
 from schemas.ids import TenantId
 
@@ -31,11 +32,18 @@ class Front:
     """The one handler of an edge's server."""
 
     def __init__(
-        self, context: Context, routes: Routes, credentials: Credentials, clients: Clients, gate: Gate | None
+        self,
+        context: Context,
+        routes: Routes,
+        credentials: Credentials,
+        owners: CertificateOwners,
+        clients: Clients,
+        gate: Gate | None,
     ) -> None:
         self._context = context
         self._routes = routes
         self._credentials = credentials
+        self._owners = owners
         self._clients = clients
         self._gate = gate
 
@@ -72,7 +80,7 @@ class Front:
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
-            client, at = self._clients.address_of(request), _place(error)
+            client, at = self._clients.address_of(request), place_of(error)
             log.error("edge.request_crashed", request_id=request_id, client=client, error=type(error).__name__, at=at)
             return internal_problem(request_id)
 
@@ -103,7 +111,7 @@ class Front:
         if gate is not None:
             gate.check_address(request)
         try:
-            caller = request[CALLER] = self._credentials.caller_of(request.headers.get("Authorization"))
+            caller = request[CALLER] = self._known(request)
         except Unauthenticated:
             if gate is not None:
                 await gate.take_stranger(request)
@@ -112,10 +120,22 @@ class Front:
             await gate.take(request, caller)
         return caller
 
+    def _known(self, request: web.BaseRequest) -> Caller:
+        authorization = request.headers.get("Authorization")
+        if authorization is None and self._owners:
+            return self._owners.caller_of(_certificate_names(request))
+        return self._credentials.caller_of(authorization)
+
 
 def tenant_of(request: web.BaseRequest) -> TenantId:
     """The tenant of the request's credential."""
     return request[CALLER].tenant_id
+
+
+def _certificate_names(request: web.BaseRequest) -> list[str]:
+    """The subject alternative names of the client's certificate, which TLS has verified."""
+    shown = request.get_extra_info("peercert") or {}
+    return [name for kind, name in shown.get("subjectAltName", ()) if kind in NAMES_OF_CLIENTS]
 
 
 async def _go_on(request: web.BaseRequest) -> None:
@@ -126,11 +146,3 @@ async def _go_on(request: web.BaseRequest) -> None:
         raise web.HTTPExpectationFailed
     await request.writer.write(_CONTINUE)
     request.writer.output_size = 0  # else aiohttp takes the response for begun
-
-
-def _place(error: BaseException) -> str:
-    """Where it was raised: the message itself could hold a client's words."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace is not None else "unknown"

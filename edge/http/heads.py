@@ -1,6 +1,7 @@
 """The connections of an edge: so many in all and of one address, and a whole head of each in time (slowloris)."""
 
 import asyncio
+import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,7 +20,7 @@ class Heads:
     def __init__(
         self, timeout_s: float, *, most: int, most_of_one: int, unbounded: Callable[[str], bool] = lambda _: False
     ) -> None:
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._most = most
         self._most_of_one = most_of_one
         self._unbounded = unbounded
@@ -60,10 +61,10 @@ class Heads:
             self._timer.cancel()
 
     def _look_later(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(self._timeout_s / LOOKS, self._look)
+        self._timer = asyncio.get_running_loop().call_later(self.timeout_s / LOOKS, self._look)
 
     def _look(self) -> None:
-        begun_before_s = asyncio.get_running_loop().time() - self._timeout_s
+        begun_before_s = asyncio.get_running_loop().time() - self.timeout_s
         for connection in [c for c in self._open if c.since_s and not c.busy and c.since_s < begun_before_s]:
             self.cut += 1
             connection.force_close()
@@ -81,11 +82,12 @@ class HeadsSite(web.BaseSite):
         host: str,
         port: int,
         heads: Heads,
+        tls: ssl.SSLContext | None = None,
         *,
         reuse_port: bool,
         settings: Mapping[str, Any],
     ) -> None:
-        super().__init__(runner, backlog=1024)
+        super().__init__(runner, backlog=1024, ssl_context=tls)
         self._address = host, port
         self._heads = heads
         self._reuse_port = reuse_port or None
@@ -95,7 +97,7 @@ class HeadsSite(web.BaseSite):
     def name(self) -> str:
         """Where it listens, as asked for."""
         host, port = self._address
-        return f"http://{host}:{port}"
+        return f"{'http' if self._ssl_context is None else 'https'}://{host}:{port}"
 
     async def start(self) -> None:
         """Listen. Raises `OSError`."""
@@ -108,5 +110,10 @@ class HeadsSite(web.BaseSite):
 
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            take, *self._address, backlog=self._backlog, reuse_port=self._reuse_port
+            take,
+            *self._address,
+            backlog=self._backlog,
+            reuse_port=self._reuse_port,
+            ssl=self._ssl_context,
+            ssl_handshake_timeout=None if self._ssl_context is None else self._heads.timeout_s,
         )

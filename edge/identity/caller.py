@@ -9,7 +9,8 @@ from schemas.ids import TenantId
 class Caller:
     """The tenant a request acts for, the credential it came with, and all that it may do.
 
-    `name` is safe in logs, in audit events and as the name of a limit: `key:<key_id>` or `user:<issuer>/<subject>`.
+    `name` is safe in logs, in audit events and as the name of a limit: `key:<key_id>`, `user:<issuer>/<subject>` or
+    `certificate:<name>`.
     """
 
     tenant_id: TenantId

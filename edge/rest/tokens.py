@@ -17,6 +17,7 @@ from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.request import check_depth, check_json, faults_of
 from schemas.errors import BusDisconnected, Forbidden, Unauthenticated
 from schemas.identity import TokenIssue, TokenRefresh, TokenRevoke
+from schemas.ids import TenantId
 from schemas.message import Message, encode
 from schemas.scopes import Scope
 
@@ -49,6 +50,10 @@ class _Refresh(_Form):
     refresh_token: Text
 
 
+STRANGERS: Final = TenantId("")
+"""Whoever asks for tokens: no tenant yet."""
+
+
 class Tokens:
     """Answers for tokens: one instance serves all requests of an edge."""
 
@@ -57,7 +62,7 @@ class Tokens:
         self._settings = settings
         self._public_keys = public_keys
         self._refusals = refusals
-        self._asking = Bulkhead("questions about tokens", MAX_ASKING)
+        self._asking = Bulkhead("questions about tokens", MAX_ASKING, share=1.0)
 
     async def issue(self, request: web.BaseRequest) -> Answer:
         """Tokens for a credential, as RFC 6749 section 5.1 says them."""
@@ -95,7 +100,7 @@ class Tokens:
             raise faults_of(error, "the body does not fit: see errors") from None
 
     async def _ask(self, question: Question[Req, Rep], asked: Req) -> Answer:
-        with self._asking:
+        with self._asking.place(STRANGERS):
             if not self._bus.connected:
                 raise BusDisconnected("the bus is away: try again", retry_after_s=2)
             try:

@@ -59,7 +59,7 @@ def read_request(body: bytes, max_depth: int) -> TaskRequest:
 def faults_of(error: ValidationError, message: str) -> BodyInvalid:
     """What pydantic found, as a refusal that says where and repeats nothing of the body."""
     faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return BodyInvalid(message, [_fault(f) for f in faults])
+    return BodyInvalid(message, [fault(f) for f in faults])
 
 
 def check_tenant(request: TaskRequest, tenant_id: TenantId) -> None:
@@ -110,7 +110,8 @@ def read_task_id(text: str) -> TaskId:
     return TaskId(subject_token(text))
 
 
-def _fault(details: ErrorDetails) -> FieldError:
+def fault(details: ErrorDetails) -> FieldError:
+    """What pydantic found wrong, with a JSON Pointer to the place."""
     parts = (str(part).replace("~", "~0").replace("/", "~1") for part in details["loc"])
     return FieldError("".join(f"/{part[:100]}" for part in parts), details["msg"])
 

@@ -22,3 +22,11 @@ def read_traceparent(text: str | None, random_bytes: bytes) -> str:
 def read_request_id(text: str | None, now_ms: int, rng: Random) -> str:
     """The client's `X-Request-Id` when it is harmless to repeat, else a fresh one."""
     return text if text and _REQUEST_ID.fullmatch(text) else uuid7(now_ms, rng.randbytes(10))
+
+
+def place_of(error: BaseException) -> str:
+    """Where it was raised, for a log: the message itself could hold a client's words."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_qualname}:{trace.tb_lineno}" if trace is not None else "unknown"

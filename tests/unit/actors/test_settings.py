@@ -9,6 +9,14 @@ from actors.runtime.settings import RuntimeSettings, installed_sections, read_se
 from schemas.errors import Misconfigured
 
 
+class Lock(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str | None = None
+    pins: int = 5
+    doors: dict[str, str] = {}
+
+
 class Shop(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -16,6 +24,7 @@ class Shop(BaseModel):
     password: SecretStr | None = None
     limit: int = 3
     names: tuple[str, ...] = ()
+    lock: Lock = Lock()
 
 
 SECTIONS = {"shop": lambda: Shop}
@@ -44,9 +53,41 @@ def test_numbers_and_lists_are_read_from_text() -> None:
     assert settings.load("shop", Shop) == Shop(limit=7, names=("a", "b"))
 
 
+def test_a_field_that_is_a_model_is_read_field_by_field_from_every_source(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("from-secret\n")
+    document = '[shop.lock]\nkey = "from-toml"\npins = 6\n[shop.lock.doors]\nback = "b"\n'
+    environ = {"AION_CONFIG": config(tmp_path, document), "AION_SHOP__LOCK__KEY_FILE": str(secret)}
+    assert read_settings(environ, SECTIONS).load("shop", Shop).lock == Lock(
+        key="from-secret", pins=6, doors={"back": "b"}
+    )
+    whole = {"AION_SHOP__LOCK": '{"pins": 8}', "AION_SHOP__LOCK__KEY": "k"}
+    assert read_settings(whole, SECTIONS).load("shop", Shop).lock == Lock(key="k", pins=8)
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({"AION_SHOP__LOCK__PINS": "hunter2"}, "AION_SHOP__LOCK__PINS:"),
+        ({"AION_SHOP__LOCK": "hunter2"}, "AION_SHOP__LOCK:"),
+        ({"AION_SHOP__LOCK": '{"pins": "hunter2"}'}, "AION_SHOP__LOCK:"),
+    ],
+)
+def test_a_wrong_value_of_an_inner_model_is_named_by_its_own_key(environ: dict[str, str], named: str) -> None:
+    with pytest.raises(Misconfigured, match=named) as caught:
+        read_settings(environ, SECTIONS).load("shop", Shop)
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("variable", "meant"),
-    [("AION_SHOP__LIMTI", "limit"), ("AION_SHPO__LIMIT", "shop"), ("AION_SHOP__PASWORD_FILE", "password")],
+    [
+        ("AION_SHOP__LOCK__PNIS", "pins"),
+        ("AION_SHOP__LOKC__PINS", "lock"),
+        ("AION_SHOP__LIMTI", "limit"),
+        ("AION_SHPO__LIMIT", "shop"),
+        ("AION_SHOP__PASWORD_FILE", "password"),
+    ],
 )
 def test_a_misspelt_variable_is_an_error_that_says_what_was_meant(variable: str, meant: str) -> None:
     with pytest.raises(Misconfigured, match=f"{variable}.*did you mean '{meant}'"):
@@ -58,7 +99,17 @@ def test_a_variable_without_a_section_is_an_error() -> None:
         read_settings({"AION_CONFG": "x"}, SECTIONS)
 
 
-@pytest.mark.parametrize("text", ["[shop]\nlimti = 1\n", "[shpo]\nlimit = 1\n", "shop = 1\n", "[shop\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[shop]\nlimti = 1\n",
+        "[shop.lock]\npnis = 1\n",
+        "[shop]\nlock = 1\n",
+        "[shpo]\nlimit = 1\n",
+        "shop = 1\n",
+        "[shop\n",
+    ],
+)
 def test_what_the_document_misspells_is_an_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(Misconfigured):
         read_settings({"AION_CONFIG": config(tmp_path, text)}, SECTIONS)

@@ -1,6 +1,7 @@
 """Commands against an edge that a test plays: one thread, the standard library, loopback only."""
 
 import json
+import ssl
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from actors.cli import main
 from actors.cli.exits import Exit
@@ -201,3 +203,27 @@ def test_the_address_that_up_left_is_used_when_none_is_given(
     (tmp_path / "var" / "local" / "edge-url").write_text(f"http://127.0.0.1:{edge.server_port}")
     edge.answers["GET /v1/tasks/t-1"] = [(200, "{}")]
     assert main(["get", "t-1"]) == Exit.OK
+
+
+def test_an_edge_with_tls_is_asked_with_the_ca_and_the_certificate_of_the_environment(
+    edge: PlayedEdge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ca, clients = trustme.CA(), trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    clients.configure_trust(context)
+    context.verify_mode = ssl.CERT_REQUIRED
+    edge.socket = context.wrap_socket(edge.socket, server_side=True)
+    edge.answers["GET /v1/tasks/t-1"] = [(200, "{}")]
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    clients.issue_cert("me").private_key_and_cert_chain_pem.write_to_path(tmp_path / "me.pem")
+    monkeypatch.setenv("AION_URL", f"https://127.0.0.1:{edge.server_port}")
+    assert main(["get", "t-1"]) == Exit.UNAVAILABLE
+    assert "put its CA into AION_CA_FILE" in capsys.readouterr().err
+    monkeypatch.setenv("AION_CA_FILE", "ca.pem")
+    assert main(["get", "t-1"]) == Exit.UNAVAILABLE
+    monkeypatch.setenv("AION_CERT_FILE", "me.pem")
+    assert main(["get", "t-1"]) == Exit.OK
+    monkeypatch.setenv("AION_CERT_FILE", "nobody.pem")
+    assert main(["get", "t-1"]) == Exit.USAGE
+    assert "AION_CERT_FILE=nobody.pem" in capsys.readouterr().err

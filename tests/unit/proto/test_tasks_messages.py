@@ -32,6 +32,12 @@ FROZEN = {
     "StreamEvent": "sequence progress token partial done error",
     "StatusByIdRequest": "task_id",
     "StatusByIdResponse": "task_id state result",
+    "CancelRequest": "task_id",
+    "CancelResponse": "result",
+    "ListIntentsRequest": "",
+    "ListIntentsResponse": "intents",
+    "Intent": "intent engines modules",
+    "Module": "name version description input_schema",
     "Progress": "state at_ms engine",
     "Token": "text",
     "Partial": "result",
@@ -80,7 +86,10 @@ def test_no_number_ever_changes() -> None:
     assert frozen.keys() == fields.keys() | enums.keys()
 
 
-@pytest.mark.parametrize(("name", "streams"), [("Submit", False), ("Stream", True), ("StatusById", False)])
+@pytest.mark.parametrize(
+    ("name", "streams"),
+    [("Submit", False), ("Stream", True), ("StatusById", False), ("Cancel", False), ("ListIntents", False)],
+)
 def test_the_service_answers_once_or_streams(name: str, streams: bool) -> None:
     method = tasks_pb2.DESCRIPTOR.services_by_name["AionTasks"].methods_by_name[name]
     assert (method.client_streaming, method.server_streaming) == (False, streams)

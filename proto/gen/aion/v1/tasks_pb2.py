@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61ion/v1/tasks.proto\x12\x07\x61ion.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x85\x01\n\rSubmitRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.aion.v1.TaskRequest\x12\x1c\n\x0fidempotency_key\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06wait_s\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x12\n\x10_idempotency_keyB\t\n\x07_wait_s\"h\n\x0eSubmitResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12(\n\x06result\x18\x03 \x01(\x0b\x32\x13.aion.v1.TaskResultH\x00\x88\x01\x01\x42\t\n\x07_result\"/\n\rStreamRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"\xdf\x01\n\x0bStreamEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12%\n\x08progress\x18\x02 \x01(\x0b\x32\x11.aion.v1.ProgressH\x00\x12\x1f\n\x05token\x18\x03 \x01(\x0b\x32\x0e.aion.v1.TokenH\x00\x12#\n\x07partial\x18\x04 \x01(\x0b\x32\x10.aion.v1.PartialH\x00\x12#\n\x04\x64one\x18\x05 \x01(\x0b\x32\x13.aion.v1.TaskResultH\x00\x12#\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.aion.v1.TaskErrorH\x00\x42\x07\n\x05\x65vent\"$\n\x11StatusByIdRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"}\n\x12StatusByIdResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.aion.v1.TaskState\x12(\n\x06result\x18\x03 \x01(\x0b\x32\x13.aion.v1.TaskResultH\x00\x88\x01\x01\x42\t\n\x07_result\"\x81\x03\n\x0bTaskRequest\x12\x16\n\x0eschema_version\x18\x01 \x01(\t\x12\x14\n\x07task_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x16\n\ttenant_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06intent\x18\x04 \x01(\t\x12\'\n\x06params\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1d\n\x10preferred_engine\x18\x06 \x01(\tH\x02\x88\x01\x01\x12#\n\x08priority\x18\x07 \x01(\x0e\x32\x11.aion.v1.Priority\x12\x19\n\x03sla\x18\x08 \x01(\x0b\x32\x0c.aion.v1.Sla\x12\x34\n\x08metadata\x18\t \x03(\x0b\x32\".aion.v1.TaskRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08_task_idB\x0c\n\n_tenant_idB\x13\n\x11_preferred_engine\"\x96\x01\n\x03Sla\x12\x17\n\nbudget_usd\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06p95_ms\x18\x02 \x01(\rH\x01\x88\x01\x01\x12!\n\x07privacy\x18\x03 \x01(\x0e\x32\x10.aion.v1.Privacy\x12\x16\n\ttimeout_s\x18\x04 \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_budget_usdB\t\n\x07_p95_msB\x0c\n\n_timeout_s\"\x87\x02\n\nTaskResult\x12\x16\n\x0eschema_version\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0e\n\x06intent\x18\x03 \x01(\t\x12\x1f\n\x06status\x18\x04 \x01(\x0e\x32\x0f.aion.v1.Status\x12\x1f\n\x06\x65ngine\x18\x05 \x01(\x0b\x32\x0f.aion.v1.Engine\x12\'\n\x06result\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12#\n\x05usage\x18\x07 \x01(\x0b\x32\x14.aion.v1.UsageReport\x12&\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.aion.v1.TaskErrorH\x00\x88\x01\x01\x42\x08\n\x06_error\"]\n\x06\x45ngine\x12\x1d\n\x05route\x18\x01 \x01(\x0e\x32\x0e.aion.v1.Route\x12$\n\tchosen_by\x18\x02 \x01(\x0e\x32\x11.aion.v1.ChosenBy\x12\x0e\n\x06reason\x18\x03 \x01(\t\"C\n\x0bUsageReport\x12\x12\n\nlatency_ms\x18\x01 \x01(\x04\x12\x0e\n\x06tokens\x18\x02 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\"=\n\tTaskError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\"\\\n\x08Progress\x12!\n\x05state\x18\x01 \x01(\x0e\x32\x12.aion.v1.TaskState\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\x13\n\x06\x65ngine\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_engine\"\x15\n\x05Token\x12\x0c\n\x04text\x18\x01 \x01(\t\"2\n\x07Partial\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_HIGH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x10\n\x0cPRIORITY_LOW\x10\x03*e\n\x07Privacy\x12\x17\n\x13PRIVACY_UNSPECIFIED\x10\x00\x12\x16\n\x12PRIVACY_LOCAL_ONLY\x10\x01\x12\x15\n\x11PRIVACY_ALLOW_API\x10\x02\x12\x12\n\x0ePRIVACY_HYBRID\x10\x03*j\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n\tSTATUS_OK\x10\x01\x12\x10\n\x0cSTATUS_ERROR\x10\x02\x12\x12\n\x0eSTATUS_TIMEOUT\x10\x03\x12\x13\n\x0fSTATUS_CANCELED\x10\x04*P\n\x05Route\x12\x15\n\x11ROUTE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROUTE_LOCAL\x10\x01\x12\r\n\tROUTE_API\x10\x02\x12\x10\n\x0cROUTE_HYBRID\x10\x03*]\n\x08\x43hosenBy\x12\x19\n\x15\x43HOSEN_BY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HOSEN_BY_AI_ROUTER\x10\x01\x12\x1d\n\x19\x43HOSEN_BY_POLICY_OVERRIDE\x10\x02*\xa4\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_STATE_ACCEPTED\x10\x01\x12\x15\n\x11TASK_STATE_ROUTED\x10\x02\x12\x16\n\x12TASK_STATE_STARTED\x10\x03\x12\x1d\n\x19TASK_STATE_ATTEMPT_FAILED\x10\x04\x12\x14\n\x10TASK_STATE_ENDED\x10\x05\x32\xc7\x01\n\tAionTasks\x12\x39\n\x06Submit\x12\x16.aion.v1.SubmitRequest\x1a\x17.aion.v1.SubmitResponse\x12\x38\n\x06Stream\x12\x16.aion.v1.StreamRequest\x1a\x14.aion.v1.StreamEvent0\x01\x12\x45\n\nStatusById\x12\x1a.aion.v1.StatusByIdRequest\x1a\x1b.aion.v1.StatusByIdResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x13\x61ion/v1/tasks.proto\x12\x07\x61ion.v1\x1a\x1cgoogle/protobuf/struct.proto\"\x85\x01\n\rSubmitRequest\x12\"\n\x04task\x18\x01 \x01(\x0b\x32\x14.aion.v1.TaskRequest\x12\x1c\n\x0fidempotency_key\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06wait_s\x18\x03 \x01(\x01H\x01\x88\x01\x01\x42\x12\n\x10_idempotency_keyB\t\n\x07_wait_s\"h\n\x0eSubmitResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\x10\n\x08replayed\x18\x02 \x01(\x08\x12(\n\x06result\x18\x03 \x01(\x0b\x32\x13.aion.v1.TaskResultH\x00\x88\x01\x01\x42\t\n\x07_result\"/\n\rStreamRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"\xdf\x01\n\x0bStreamEvent\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12%\n\x08progress\x18\x02 \x01(\x0b\x32\x11.aion.v1.ProgressH\x00\x12\x1f\n\x05token\x18\x03 \x01(\x0b\x32\x0e.aion.v1.TokenH\x00\x12#\n\x07partial\x18\x04 \x01(\x0b\x32\x10.aion.v1.PartialH\x00\x12#\n\x04\x64one\x18\x05 \x01(\x0b\x32\x13.aion.v1.TaskResultH\x00\x12#\n\x05\x65rror\x18\x06 \x01(\x0b\x32\x12.aion.v1.TaskErrorH\x00\x42\x07\n\x05\x65vent\"$\n\x11StatusByIdRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"}\n\x12StatusByIdResponse\x12\x0f\n\x07task_id\x18\x01 \x01(\t\x12!\n\x05state\x18\x02 \x01(\x0e\x32\x12.aion.v1.TaskState\x12(\n\x06result\x18\x03 \x01(\x0b\x32\x13.aion.v1.TaskResultH\x00\x88\x01\x01\x42\t\n\x07_result\" \n\rCancelRequest\x12\x0f\n\x07task_id\x18\x01 \x01(\t\"5\n\x0e\x43\x61ncelResponse\x12#\n\x06result\x18\x01 \x01(\x0b\x32\x13.aion.v1.TaskResult\"\x14\n\x12ListIntentsRequest\"7\n\x13ListIntentsResponse\x12 \n\x07intents\x18\x01 \x03(\x0b\x32\x0f.aion.v1.Intent\"K\n\x06Intent\x12\x0e\n\x06intent\x18\x01 \x01(\t\x12\x0f\n\x07\x65ngines\x18\x02 \x03(\t\x12 \n\x07modules\x18\x03 \x03(\x0b\x32\x0f.aion.v1.Module\"k\n\x06Module\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12-\n\x0cinput_schema\x18\x04 \x01(\x0b\x32\x17.google.protobuf.Struct\"\x81\x03\n\x0bTaskRequest\x12\x16\n\x0eschema_version\x18\x01 \x01(\t\x12\x14\n\x07task_id\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x16\n\ttenant_id\x18\x03 \x01(\tH\x01\x88\x01\x01\x12\x0e\n\x06intent\x18\x04 \x01(\t\x12\'\n\x06params\x18\x05 \x01(\x0b\x32\x17.google.protobuf.Struct\x12\x1d\n\x10preferred_engine\x18\x06 \x01(\tH\x02\x88\x01\x01\x12#\n\x08priority\x18\x07 \x01(\x0e\x32\x11.aion.v1.Priority\x12\x19\n\x03sla\x18\x08 \x01(\x0b\x32\x0c.aion.v1.Sla\x12\x34\n\x08metadata\x18\t \x03(\x0b\x32\".aion.v1.TaskRequest.MetadataEntry\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x42\n\n\x08_task_idB\x0c\n\n_tenant_idB\x13\n\x11_preferred_engine\"\x96\x01\n\x03Sla\x12\x17\n\nbudget_usd\x18\x01 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x06p95_ms\x18\x02 \x01(\rH\x01\x88\x01\x01\x12!\n\x07privacy\x18\x03 \x01(\x0e\x32\x10.aion.v1.Privacy\x12\x16\n\ttimeout_s\x18\x04 \x01(\x01H\x02\x88\x01\x01\x42\r\n\x0b_budget_usdB\t\n\x07_p95_msB\x0c\n\n_timeout_s\"\x87\x02\n\nTaskResult\x12\x16\n\x0eschema_version\x18\x01 \x01(\t\x12\x0f\n\x07task_id\x18\x02 \x01(\t\x12\x0e\n\x06intent\x18\x03 \x01(\t\x12\x1f\n\x06status\x18\x04 \x01(\x0e\x32\x0f.aion.v1.Status\x12\x1f\n\x06\x65ngine\x18\x05 \x01(\x0b\x32\x0f.aion.v1.Engine\x12\'\n\x06result\x18\x06 \x01(\x0b\x32\x17.google.protobuf.Struct\x12#\n\x05usage\x18\x07 \x01(\x0b\x32\x14.aion.v1.UsageReport\x12&\n\x05\x65rror\x18\x08 \x01(\x0b\x32\x12.aion.v1.TaskErrorH\x00\x88\x01\x01\x42\x08\n\x06_error\"]\n\x06\x45ngine\x12\x1d\n\x05route\x18\x01 \x01(\x0e\x32\x0e.aion.v1.Route\x12$\n\tchosen_by\x18\x02 \x01(\x0e\x32\x11.aion.v1.ChosenBy\x12\x0e\n\x06reason\x18\x03 \x01(\t\"C\n\x0bUsageReport\x12\x12\n\nlatency_ms\x18\x01 \x01(\x04\x12\x0e\n\x06tokens\x18\x02 \x01(\x04\x12\x10\n\x08\x63ost_usd\x18\x03 \x01(\x01\"=\n\tTaskError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x11\n\tretryable\x18\x03 \x01(\x08\"\\\n\x08Progress\x12!\n\x05state\x18\x01 \x01(\x0e\x32\x12.aion.v1.TaskState\x12\r\n\x05\x61t_ms\x18\x02 \x01(\x03\x12\x13\n\x06\x65ngine\x18\x03 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_engine\"\x15\n\x05Token\x12\x0c\n\x04text\x18\x01 \x01(\t\"2\n\x07Partial\x12\'\n\x06result\x18\x01 \x01(\x0b\x32\x17.google.protobuf.Struct*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x11\n\rPRIORITY_HIGH\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x10\n\x0cPRIORITY_LOW\x10\x03*e\n\x07Privacy\x12\x17\n\x13PRIVACY_UNSPECIFIED\x10\x00\x12\x16\n\x12PRIVACY_LOCAL_ONLY\x10\x01\x12\x15\n\x11PRIVACY_ALLOW_API\x10\x02\x12\x12\n\x0ePRIVACY_HYBRID\x10\x03*j\n\x06Status\x12\x16\n\x12STATUS_UNSPECIFIED\x10\x00\x12\r\n\tSTATUS_OK\x10\x01\x12\x10\n\x0cSTATUS_ERROR\x10\x02\x12\x12\n\x0eSTATUS_TIMEOUT\x10\x03\x12\x13\n\x0fSTATUS_CANCELED\x10\x04*P\n\x05Route\x12\x15\n\x11ROUTE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bROUTE_LOCAL\x10\x01\x12\r\n\tROUTE_API\x10\x02\x12\x10\n\x0cROUTE_HYBRID\x10\x03*]\n\x08\x43hosenBy\x12\x19\n\x15\x43HOSEN_BY_UNSPECIFIED\x10\x00\x12\x17\n\x13\x43HOSEN_BY_AI_ROUTER\x10\x01\x12\x1d\n\x19\x43HOSEN_BY_POLICY_OVERRIDE\x10\x02*\xa4\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13TASK_STATE_ACCEPTED\x10\x01\x12\x15\n\x11TASK_STATE_ROUTED\x10\x02\x12\x16\n\x12TASK_STATE_STARTED\x10\x03\x12\x1d\n\x19TASK_STATE_ATTEMPT_FAILED\x10\x04\x12\x14\n\x10TASK_STATE_ENDED\x10\x05\x32\xcc\x02\n\tAionTasks\x12\x39\n\x06Submit\x12\x16.aion.v1.SubmitRequest\x1a\x17.aion.v1.SubmitResponse\x12\x38\n\x06Stream\x12\x16.aion.v1.StreamRequest\x1a\x14.aion.v1.StreamEvent0\x01\x12\x45\n\nStatusById\x12\x1a.aion.v1.StatusByIdRequest\x1a\x1b.aion.v1.StatusByIdResponse\x12\x39\n\x06\x43\x61ncel\x12\x16.aion.v1.CancelRequest\x1a\x17.aion.v1.CancelResponse\x12H\n\x0bListIntents\x12\x1b.aion.v1.ListIntentsRequest\x1a\x1c.aion.v1.ListIntentsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,18 +34,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TASKREQUEST_METADATAENTRY']._loaded_options = None
   _globals['_TASKREQUEST_METADATAENTRY']._serialized_options = b'8\001'
-  _globals['_PRIORITY']._serialized_start=1947
-  _globals['_PRIORITY']._serialized_end=2041
-  _globals['_PRIVACY']._serialized_start=2043
-  _globals['_PRIVACY']._serialized_end=2144
-  _globals['_STATUS']._serialized_start=2146
-  _globals['_STATUS']._serialized_end=2252
-  _globals['_ROUTE']._serialized_start=2254
-  _globals['_ROUTE']._serialized_end=2334
-  _globals['_CHOSENBY']._serialized_start=2336
-  _globals['_CHOSENBY']._serialized_end=2429
-  _globals['_TASKSTATE']._serialized_start=2432
-  _globals['_TASKSTATE']._serialized_end=2596
+  _globals['_PRIORITY']._serialized_start=2301
+  _globals['_PRIORITY']._serialized_end=2395
+  _globals['_PRIVACY']._serialized_start=2397
+  _globals['_PRIVACY']._serialized_end=2498
+  _globals['_STATUS']._serialized_start=2500
+  _globals['_STATUS']._serialized_end=2606
+  _globals['_ROUTE']._serialized_start=2608
+  _globals['_ROUTE']._serialized_end=2688
+  _globals['_CHOSENBY']._serialized_start=2690
+  _globals['_CHOSENBY']._serialized_end=2783
+  _globals['_TASKSTATE']._serialized_start=2786
+  _globals['_TASKSTATE']._serialized_end=2950
   _globals['_SUBMITREQUEST']._serialized_start=63
   _globals['_SUBMITREQUEST']._serialized_end=196
   _globals['_SUBMITRESPONSE']._serialized_start=198
@@ -58,26 +58,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STATUSBYIDREQUEST']._serialized_end=615
   _globals['_STATUSBYIDRESPONSE']._serialized_start=617
   _globals['_STATUSBYIDRESPONSE']._serialized_end=742
-  _globals['_TASKREQUEST']._serialized_start=745
-  _globals['_TASKREQUEST']._serialized_end=1130
-  _globals['_TASKREQUEST_METADATAENTRY']._serialized_start=1036
-  _globals['_TASKREQUEST_METADATAENTRY']._serialized_end=1083
-  _globals['_SLA']._serialized_start=1133
-  _globals['_SLA']._serialized_end=1283
-  _globals['_TASKRESULT']._serialized_start=1286
-  _globals['_TASKRESULT']._serialized_end=1549
-  _globals['_ENGINE']._serialized_start=1551
-  _globals['_ENGINE']._serialized_end=1644
-  _globals['_USAGEREPORT']._serialized_start=1646
-  _globals['_USAGEREPORT']._serialized_end=1713
-  _globals['_TASKERROR']._serialized_start=1715
-  _globals['_TASKERROR']._serialized_end=1776
-  _globals['_PROGRESS']._serialized_start=1778
-  _globals['_PROGRESS']._serialized_end=1870
-  _globals['_TOKEN']._serialized_start=1872
-  _globals['_TOKEN']._serialized_end=1893
-  _globals['_PARTIAL']._serialized_start=1895
-  _globals['_PARTIAL']._serialized_end=1945
-  _globals['_AIONTASKS']._serialized_start=2599
-  _globals['_AIONTASKS']._serialized_end=2798
+  _globals['_CANCELREQUEST']._serialized_start=744
+  _globals['_CANCELREQUEST']._serialized_end=776
+  _globals['_CANCELRESPONSE']._serialized_start=778
+  _globals['_CANCELRESPONSE']._serialized_end=831
+  _globals['_LISTINTENTSREQUEST']._serialized_start=833
+  _globals['_LISTINTENTSREQUEST']._serialized_end=853
+  _globals['_LISTINTENTSRESPONSE']._serialized_start=855
+  _globals['_LISTINTENTSRESPONSE']._serialized_end=910
+  _globals['_INTENT']._serialized_start=912
+  _globals['_INTENT']._serialized_end=987
+  _globals['_MODULE']._serialized_start=989
+  _globals['_MODULE']._serialized_end=1096
+  _globals['_TASKREQUEST']._serialized_start=1099
+  _globals['_TASKREQUEST']._serialized_end=1484
+  _globals['_TASKREQUEST_METADATAENTRY']._serialized_start=1390
+  _globals['_TASKREQUEST_METADATAENTRY']._serialized_end=1437
+  _globals['_SLA']._serialized_start=1487
+  _globals['_SLA']._serialized_end=1637
+  _globals['_TASKRESULT']._serialized_start=1640
+  _globals['_TASKRESULT']._serialized_end=1903
+  _globals['_ENGINE']._serialized_start=1905
+  _globals['_ENGINE']._serialized_end=1998
+  _globals['_USAGEREPORT']._serialized_start=2000
+  _globals['_USAGEREPORT']._serialized_end=2067
+  _globals['_TASKERROR']._serialized_start=2069
+  _globals['_TASKERROR']._serialized_end=2130
+  _globals['_PROGRESS']._serialized_start=2132
+  _globals['_PROGRESS']._serialized_end=2224
+  _globals['_TOKEN']._serialized_start=2226
+  _globals['_TOKEN']._serialized_end=2247
+  _globals['_PARTIAL']._serialized_start=2249
+  _globals['_PARTIAL']._serialized_end=2299
+  _globals['_AIONTASKS']._serialized_start=2953
+  _globals['_AIONTASKS']._serialized_end=3285
 # @@protoc_insertion_point(module_scope)

@@ -50,6 +50,16 @@ class AionTasksStub:
                 request_serializer=aion_dot_v1_dot_tasks__pb2.StatusByIdRequest.SerializeToString,
                 response_deserializer=aion_dot_v1_dot_tasks__pb2.StatusByIdResponse.FromString,
                 _registered_method=True)
+        self.Cancel = channel.unary_unary(
+                '/aion.v1.AionTasks/Cancel',
+                request_serializer=aion_dot_v1_dot_tasks__pb2.CancelRequest.SerializeToString,
+                response_deserializer=aion_dot_v1_dot_tasks__pb2.CancelResponse.FromString,
+                _registered_method=True)
+        self.ListIntents = channel.unary_unary(
+                '/aion.v1.AionTasks/ListIntents',
+                request_serializer=aion_dot_v1_dot_tasks__pb2.ListIntentsRequest.SerializeToString,
+                response_deserializer=aion_dot_v1_dot_tasks__pb2.ListIntentsResponse.FromString,
+                _registered_method=True)
 
 
 class AionTasksServicer:
@@ -77,6 +87,20 @@ class AionTasksServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Cancel(self, request, context):
+        """Ends a task as canceled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListIntents(self, request, context):
+        """What is answered now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AionTasksServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +118,16 @@ def add_AionTasksServicer_to_server(servicer, server):
                     servicer.StatusById,
                     request_deserializer=aion_dot_v1_dot_tasks__pb2.StatusByIdRequest.FromString,
                     response_serializer=aion_dot_v1_dot_tasks__pb2.StatusByIdResponse.SerializeToString,
+            ),
+            'Cancel': grpc.unary_unary_rpc_method_handler(
+                    servicer.Cancel,
+                    request_deserializer=aion_dot_v1_dot_tasks__pb2.CancelRequest.FromString,
+                    response_serializer=aion_dot_v1_dot_tasks__pb2.CancelResponse.SerializeToString,
+            ),
+            'ListIntents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListIntents,
+                    request_deserializer=aion_dot_v1_dot_tasks__pb2.ListIntentsRequest.FromString,
+                    response_serializer=aion_dot_v1_dot_tasks__pb2.ListIntentsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +212,60 @@ class AionTasks:
             '/aion.v1.AionTasks/StatusById',
             aion_dot_v1_dot_tasks__pb2.StatusByIdRequest.SerializeToString,
             aion_dot_v1_dot_tasks__pb2.StatusByIdResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Cancel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aion.v1.AionTasks/Cancel',
+            aion_dot_v1_dot_tasks__pb2.CancelRequest.SerializeToString,
+            aion_dot_v1_dot_tasks__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListIntents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/aion.v1.AionTasks/ListIntents',
+            aion_dot_v1_dot_tasks__pb2.ListIntentsRequest.SerializeToString,
+            aion_dot_v1_dot_tasks__pb2.ListIntentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

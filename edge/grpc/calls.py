@@ -1,0 +1,200 @@
+"""The way of every call: its id, its caller, its time, and a status for whatever goes wrong."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias, TypeVar
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from actors.runtime import Context
+from bus.waiting import timeout
+from edge.grpc.status import Refusal, internal, refusal
+from edge.http.clients import network_of
+from edge.http.routes import ANY_CALLER
+from edge.identity.caller import Caller
+from edge.identity.certificate_owners import CertificateOwners
+from edge.identity.credentials import Credentials
+from edge.limits.limits import Limits
+from edge.limits.plan import Who
+from edge.tasks.trace import place_of, read_request_id
+from schemas.errors import AionError, DeadlineExceeded, InvalidRequest, Unauthenticated, Unavailable
+from schemas.ids import TenantId
+
+Wire: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
+Request = TypeVar("Request", bound=Message)
+_NAMES_OF_CLIENTS: Final = ("peer_dns", "peer_uri")
+"""gRPC's properties for `edge.identity.certificate_owners.NAMES_OF_CLIENTS` (grpc_security_constants.h)."""
+
+
+class Method(NamedTuple):
+    """A method's name, and the scope that it needs; there is no default."""
+
+    name: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Who calls, under which id, what came beside the message, and the seconds left of the caller's deadline."""
+
+    caller: Caller
+    request_id: str
+    metadata: Mapping[str, str]
+    remaining_s: float | None
+
+
+Answering: TypeAlias = Callable[[Request, Call], Awaitable[Message]]
+Streaming: TypeAlias = Callable[[Request, Call], AsyncGenerator[Message, None]]
+
+
+class SlowReader(Unavailable):
+    """The client took nothing for too long."""
+
+
+class Calls:
+    """Makes a method of a service from a handler that knows nothing of gRPC."""
+
+    def __init__(
+        self,
+        context: Context,
+        credentials: Credentials,
+        owners: CertificateOwners,
+        limits: Limits | None,
+        write_timeout_s: float,
+    ) -> None:
+        self._context = context
+        self._credentials = credentials
+        self._owners = owners
+        self._limits = limits
+        self._write_timeout_s = write_timeout_s
+        self.dropped_streams = 0
+
+    def answering(
+        self, method: Method, kind: type[Request], handle: "Answering[Request]"
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """A method with one answer."""
+
+        async def answer(data: bytes, wire: Wire) -> bytes:
+            async with self._guarded(wire, method) as call:
+                return (await handle(_parsed(kind, data), call)).SerializeToString()
+            return b""  # to nobody: the client has left
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+    def streaming(
+        self,
+        method: Method,
+        kind: type[Request],
+        handle: "Streaming[Request]",
+        place: Callable[[TenantId], AbstractContextManager[None]],
+    ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+        """A method with many answers. Each has its time to be taken; what is not is waited for, never queued.
+
+        gRPC's Python has no way to end a call whose client reads nothing: it is told, and keeps its `place` until it
+        reads on, leaves, or its connection is too old. So such clients use up places of streams, and nothing else.
+        """
+
+        async def stream(data: bytes, wire: Wire) -> None:
+            async with self._guarded(wire, method) as call:
+                with place(call.caller.tenant_id):
+                    try:
+                        async with aclosing(handle(_parsed(kind, data), call)) as messages:
+                            async for message in messages:
+                                await self._write(wire, message.SerializeToString())
+                    except SlowReader as error:
+                        await _end(wire, refusal(error, call.request_id))
+
+        return grpc.unary_stream_rpc_method_handler(stream)
+
+    async def _write(self, wire: Wire, data: bytes) -> None:
+        try:
+            async with timeout(self._write_timeout_s):
+                await wire.write(data)
+        except TimeoutError:
+            self.dropped_streams += 1
+            self._context.log.warning("edge.slow_reader_dropped", after_s=self._write_timeout_s)
+            raise SlowReader(
+                f"nothing was read for {self._write_timeout_s:g} s: stream again after the last sequence"
+            ) from None
+
+    @asynccontextmanager
+    async def _guarded(self, wire: Wire, method: Method) -> AsyncIterator[Call]:
+        """The call, once it may go on. Whatever goes wrong ends it with a status."""
+        metadata = _first_values(wire)
+        request_id = read_request_id(metadata.get("x-request-id"), self._context.now_ms(), self._context.rng)
+        try:
+            yield await self._enter(wire, method, metadata, request_id)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise  # the client left, its deadline passed, or the status is sent
+        except grpc.aio.InternalError:
+            return  # what was written met a client that has left
+        except AionError as error:
+            if error.http_status >= 500 and not error.retryable:
+                self._context.log.error("edge.call_failed", request_id=request_id, code=error.code)
+            await _end(wire, refusal(error, request_id))
+        except Exception as error:
+            self._context.log.error(
+                "edge.call_crashed", request_id=request_id, error=type(error).__name__, at=place_of(error)
+            )
+            await _end(wire, internal(request_id))
+
+    async def _enter(self, wire: Wire, method: Method, metadata: Mapping[str, str], request_id: str) -> Call:
+        remaining_s = wire.time_remaining()
+        if remaining_s is not None and remaining_s <= 0:
+            raise DeadlineExceeded("the call's deadline had passed when it came: give it more time")
+        caller = await self._caller_of(wire, method, metadata.get("authorization"))
+        if method.scope not in caller.scopes and method.scope is not ANY_CALLER:
+            raise self._credentials.lacking(caller, method.scope)
+        return Call(caller, request_id, metadata, remaining_s)
+
+    async def _caller_of(self, wire: Wire, method: Method, authorization: str | None) -> Caller:
+        """Who calls. When limits hold, what has no good credential counts for its address, as over HTTP."""
+        limits, network = self._limits, _network_of(wire)
+        if limits is not None:
+            limits.check_address(network)
+        try:
+            if authorization is None and self._owners:
+                caller = self._owners.caller_of(_certificate_names(wire))
+            else:
+                caller = self._credentials.caller_of(authorization)
+        except Unauthenticated:
+            if limits is not None:
+                await limits.take_stranger(network)
+            raise
+        if limits is not None:
+            await limits.take(Who(network, caller.name, caller.tenant_id, f"gRPC {method.name}"))
+        return caller
+
+
+async def _end(wire: Wire, status: Refusal) -> None:
+    """Raises `AbortError`, by which gRPC knows; returns when the client has left meanwhile."""
+    with suppress(grpc.aio.InternalError):
+        await wire.abort(*status)
+
+
+def _parsed(kind: type[Request], data: bytes) -> Request:
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidRequest(f"the message is no {kind.DESCRIPTOR.full_name}, or nests too deeply") from error
+
+
+def _first_values(wire: Wire) -> dict[str, str]:
+    """The metadata that is text (all but `...-bin`); of several values under a key the first, as over HTTP."""
+    return {key: value for key, value in reversed(tuple(wire.invocation_metadata() or ())) if isinstance(value, str)}
+
+
+def _network_of(wire: Wire) -> str:
+    """What the peer's address counts as; gRPC writes `ipv4:192.0.2.1:5` and `ipv6:%5B2001:db8::1%5D:5`."""
+    _, _, address = wire.peer().partition(":")
+    return network_of(unquote(address))
+
+
+def _certificate_names(wire: Wire) -> list[str]:
+    """The subject alternative names of the client's certificate, which TLS has verified."""
+    shown = wire.auth_context()
+    return [name.decode(errors="replace") for kind in _NAMES_OF_CLIENTS for name in shown.get(kind, ())]

@@ -1,0 +1,81 @@
+"""`grpc.health.v1.Health`: whether this edge should be sent calls.
+
+The servicer of grpcio-health-checking is not used: it holds a lock while it writes to a watcher, so one that reads
+nothing stops the news for all.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc_health.v1 import health_pb2
+
+from bus.waiting import timeout
+from edge.grpc.calls import Wire
+
+NAME: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
+LOOK_S: Final = 1.0
+"""A watcher hears of a change at most so much later; of a drain at once."""
+
+_Response = health_pb2.HealthCheckResponse
+
+
+class Health:
+    """Answers probes from the same checks as `/readyz`; "" is the whole edge. No credential is asked for."""
+
+    def __init__(
+        self, checks: Callable[[], Mapping[str, bool]], draining: asyncio.Event, services: frozenset[str]
+    ) -> None:
+        self._checks = checks
+        self._draining = draining
+        self._services = services | {""}
+
+    def methods(self) -> "grpc.GenericRpcHandler":
+        """Every method by its name."""
+        handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
+            "Check": grpc.unary_unary_rpc_method_handler(self._check),
+            "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
+        }
+        return grpc.method_handlers_generic_handler(NAME, handlers)
+
+    async def _check(self, data: bytes, wire: Wire) -> bytes:
+        """NOT_FOUND for a service that there is not, as the protocol wants it."""
+        service = await _service(data, wire)
+        if service not in self._services:
+            await wire.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
+        return _encoded(self._status(service))
+
+    async def _watch(self, data: bytes, wire: Wire) -> None:
+        """Each change, to the drain: that ends it, so that no watcher holds up the edge."""
+        service = await _service(data, wire)
+        said = None
+        while True:
+            going, status = self._draining.is_set(), self._status(service)
+            if status != said:
+                await wire.write(_encoded(status))
+                said = status
+            if going:
+                return
+            with suppress(TimeoutError):
+                async with timeout(LOOK_S):
+                    await self._draining.wait()
+
+    def _status(self, service: str) -> int:
+        if service not in self._services:
+            return int(_Response.SERVICE_UNKNOWN)
+        return int(_Response.SERVING if all(self._checks().values()) else _Response.NOT_SERVING)
+
+
+def _encoded(status: int) -> bytes:
+    return bytes(_Response(status=status).SerializeToString())
+
+
+async def _service(data: bytes, wire: Wire) -> str:
+    try:
+        return str(health_pb2.HealthCheckRequest.FromString(data).service)
+    except DecodeError:
+        await wire.abort(grpc.StatusCode.INVALID_ARGUMENT, "the message is no grpc.health.v1.HealthCheckRequest")
+        raise

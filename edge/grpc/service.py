@@ -1,0 +1,139 @@
+"""`aion.v1.AionTasks`: what REST does, as calls."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Final
+
+import grpc
+
+from actors.runtime import Context
+from aion.v1 import tasks_pb2
+from bus.port import Entry
+from edge.grpc.calls import Call, Calls, Method
+from edge.grpc.reading import read_after, read_task, read_wait
+from edge.grpc.writing import broken_off, intents_message, result_message, stream_event, task_state
+from edge.http.routes import ANY_CALLER
+from edge.settings import EdgeSettings
+from edge.tasks.catalogue import Catalogue
+from edge.tasks.desk import Desk
+from edge.tasks.intake import Intake
+from edge.tasks.reading import Seen
+from edge.tasks.request import name_task, read_task_id
+from schemas import scopes
+from schemas.errors import BusDisconnected, InvalidRequest, Unavailable
+
+NAME: Final = tasks_pb2.DESCRIPTOR.services_by_name["AionTasks"].full_name
+REPLY_S: Final = 0.1
+"""What a wait leaves of the caller's deadline for the way back: the caller learns the task's id, not only its end."""
+
+
+class AionTasks:
+    """The service: one instance serves all calls of an edge."""
+
+    def __init__(
+        self, context: Context, settings: EdgeSettings, intake: Intake, desk: Desk, catalogue: Catalogue
+    ) -> None:
+        self._context = context
+        self._settings = settings
+        self._intake = intake
+        self._desk = desk
+        self._catalogue = catalogue
+
+    def methods(self, calls: Calls) -> "grpc.GenericRpcHandler":
+        """Every method by its name."""
+        submit, read = Method("Submit", scopes.SUBMIT), Method("StatusById", scopes.READ)
+        stream, cancel = Method("Stream", scopes.READ), Method("Cancel", scopes.CANCEL)
+        listing = Method("ListIntents", ANY_CALLER)
+        handlers = {
+            submit.name: calls.answering(submit, tasks_pb2.SubmitRequest, self.submit),
+            stream.name: calls.streaming(stream, tasks_pb2.StreamRequest, self.stream, self._desk.streaming),
+            read.name: calls.answering(read, tasks_pb2.StatusByIdRequest, self.status_by_id),
+            cancel.name: calls.answering(cancel, tasks_pb2.CancelRequest, self.cancel),
+            listing.name: calls.answering(listing, tasks_pb2.ListIntentsRequest, self.list_intents),
+        }
+        return grpc.method_handlers_generic_handler(NAME, handlers)
+
+    async def submit(self, request: tasks_pb2.SubmitRequest, call: Call) -> tasks_pb2.SubmitResponse:
+        """The task's id, and its result if that came within the wait; only after the append was confirmed."""
+        settings, tenant_id = self._settings, call.caller.tenant_id
+        with self._intake.place(tenant_id):
+            task = read_task(request.task, max_depth=settings.max_depth, max_bytes=settings.max_body_bytes)
+            naming = name_task(_key(request, call), task, tenant_id)
+            wait_s = read_wait(request, settings.default_wait_s, settings.max_wait_s)
+            if call.remaining_s is not None:
+                wait_s = min(wait_s, max(0.0, call.remaining_s - REPLY_S))
+            order = self._intake.order(task, tenant_id, naming, call.metadata.get("traceparent"))
+            taken, result = await self._intake.submit(order, wait_s=wait_s)
+        return tasks_pb2.SubmitResponse(
+            task_id=taken.task_id, replayed=taken.replayed, result=None if result is None else result_message(result)
+        )
+
+    async def stream(self, request: tasks_pb2.StreamRequest, call: Call) -> AsyncGenerator[tasks_pb2.StreamEvent, None]:
+        """Past and coming events; `error` and a status before the task's end, so that a client resumes."""
+        tenant_id, task_id, after = call.caller.tenant_id, read_task_id(request.task_id), read_after(request)
+        seen = await self._desk.find(tenant_id, task_id)
+        if seen.sequence == 0 and seen.result is not None:  # from the ledger: only the end is left
+            yield tasks_pb2.StreamEvent(done=result_message(seen.result))
+            return
+        try:
+            entries = self._desk.follow(tenant_id, task_id, after=after)
+            async with aclosing(_until(entries, self._context.draining)) as open_entries:
+                async for entry in open_entries:
+                    yield stream_event(entry)
+        except (BusDisconnected, _Draining) as error:
+            yield broken_off(error)
+            raise
+
+    async def status_by_id(self, request: tasks_pb2.StatusByIdRequest, call: Call) -> tasks_pb2.StatusByIdResponse:
+        """How far the task is, and the canonical result once it has ended."""
+        task_id = read_task_id(request.task_id)
+        seen: Seen = await self._desk.find(call.caller.tenant_id, task_id)
+        result = None if seen.result is None else result_message(seen.result)
+        return tasks_pb2.StatusByIdResponse(task_id=task_id, state=task_state(seen.state), result=result)
+
+    async def cancel(self, request: tasks_pb2.CancelRequest, call: Call) -> tasks_pb2.CancelResponse:
+        """The result of the task, ended as CANCELED."""
+        result = await self._desk.cancel(call.caller.tenant_id, read_task_id(request.task_id))
+        return tasks_pb2.CancelResponse(result=result_message(result))
+
+    async def list_intents(self, _request: tasks_pb2.ListIntentsRequest, _call: Call) -> tasks_pb2.ListIntentsResponse:
+        """What is answered now, and by whom."""
+        return intents_message(self._catalogue.listing())
+
+
+class _Draining(Unavailable):
+    """The edge goes, the task does not."""
+
+
+def _key(request: tasks_pb2.SubmitRequest, call: Call) -> str | None:
+    """The idempotency key, from the message or from the metadata, where proxies and interceptors put it."""
+    said = call.metadata.get("idempotency-key")
+    if not request.HasField("idempotency_key"):
+        return said
+    if said is not None and said != request.idempotency_key:
+        raise InvalidRequest("idempotency_key and the metadata idempotency-key differ: send one of them")
+    return request.idempotency_key
+
+
+async def _until(entries: AsyncIterator[Entry], draining: asyncio.Event) -> AsyncGenerator[Entry, None]:
+    """The entries, as long as the edge stays. Raises `_Draining`."""
+    stop = asyncio.ensure_future(draining.wait())
+    coming: asyncio.Future[Entry | None] | None = None
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(entries, None))
+            await asyncio.wait({coming, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if not coming.done():
+                raise _Draining("this edge is draining: stream again after the last sequence", retry_after_s=1)
+            entry = coming.result()
+            if entry is None:
+                return
+            yield entry
+    finally:
+        stop.cancel()
+        if coming is not None:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
+        if isinstance(entries, AsyncGenerator):
+            await entries.aclose()

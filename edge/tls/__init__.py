@@ -1,0 +1,1 @@
+"""The edge's certificates: read, proved, and replaced while it runs."""

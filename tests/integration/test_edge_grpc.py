@@ -1,0 +1,522 @@
+"""The gRPC door over a real port and the twin of the bus, asked by clients that nobody here wrote."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+import grpc
+import grpc.aio
+import pytest
+import structlog
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message_factory import GetMessageClass
+from google.rpc import error_details_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
+from grpc_status import rpc_status
+
+from actors.runtime import Context
+from aion.v1 import tasks_pb2
+from aion.v1.tasks_pb2_grpc import AionTasksStub
+from bus import subjects
+from bus.memory import MemoryBus, MemoryServer
+from edge.actor import Edge
+from edge.settings import EdgeSettings
+from schemas.events import Accepted, Ended, Outcome, read_task_event
+from schemas.ids import EventId, TaskId, TenantId, uuid7
+from schemas.keys import RANDOM_BYTES, mint, record_key
+from schemas.message import encode
+from schemas.registry import ModuleRecord
+from schemas.result import Engine, Usage
+from schemas.task import Priority
+
+TENANT = TenantId("acme")
+LOCAL = Engine(route="local", chosen_by="ai-router", reason="the only one")
+ANSWER = {"b": 1.5, "a": "ä", "n": [1, None, True, {"deep": []}], "big": 2**60}
+TIMEOUT_S = 20.0
+
+
+@dataclass
+class World:
+    """One edge with both doors, the bus behind it, and a client at each."""
+
+    bus: MemoryBus
+    edge_bus: MemoryBus
+    edge: Edge
+    server: MemoryServer
+    http: aiohttp.ClientSession
+    channel: grpc.aio.Channel
+    keys: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stub(self) -> Any:
+        return AionTasksStub(self.channel)  # type: ignore[no-untyped-call]
+
+    def auth(self, name: str = "acme", **more: str) -> tuple[tuple[str, str], ...]:
+        return (("authorization", f"Bearer {self.keys[name]}"), *more.items())
+
+    async def submit(self, request: tasks_pb2.SubmitRequest | None = None, **kwargs: Any) -> tasks_pb2.SubmitResponse:
+        kwargs.setdefault("metadata", self.auth())
+        kwargs.setdefault("timeout", TIMEOUT_S)
+        answer: tasks_pb2.SubmitResponse = await self.stub.Submit(request or submission(), **kwargs)
+        return answer
+
+    async def issue(self, name: str, tenant: str) -> str:
+        text, record = mint(TenantId(tenant), self.server.now_ms(), random.randbytes(RANDOM_BYTES))
+        await self.bus.kv.put(subjects.KEYS, record_key(record.key_id), encode(record))
+        self.keys[name] = text
+        return record_key(record.key_id)
+
+    async def end(self, task_id: str, after: int, answer: dict[str, Any] = ANSWER) -> None:
+        ended = Ended(
+            event_id=EventId(uuid7(1)), tenant_id=TENANT, task_id=TaskId(task_id), at_ms=5, outcome=Outcome.COMPLETED,
+            intent="greet", engine=LOCAL, result=answer, usage=Usage(latency_ms=3, cost_nanousd=2_500_000),
+        )  # fmt: skip
+        await self.bus.log.append(ended, after=after)
+
+    async def has(self, what: str, number: int) -> None:
+        """Return once the edge counts so many, and what they do at once is done."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while self.edge.status()[what] != number:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+
+    async def last(self) -> int:
+        return (await self.bus.log.info()).last
+
+
+def submission(params: dict[str, Any] | None = None, **fields: Any) -> tasks_pb2.SubmitRequest:
+    own = {name: fields.pop(name) for name in ("idempotency_key", "wait_s") if name in fields}
+    task = tasks_pb2.TaskRequest(**({"intent": "greet"} | fields))
+    task.params.update({"a": 1} if params is None else params)
+    return tasks_pb2.SubmitRequest(task=task, **own)
+
+
+@asynccontextmanager
+async def world_of(*, grpc_options: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[World]:
+    server = MemoryServer()
+    async with AsyncExitStack() as stack:
+        bus, edge_bus = MemoryBus(server), MemoryBus(server)
+        module = ModuleRecord(
+            name="greeter", version="1.0.0", digest="sha256:" + "0" * 64, intents=("greet",),
+            description="says hello", input_schema={"type": "object", "required": ["a"]},
+        )  # fmt: skip
+        await bus.kv.put(subjects.MODULES, "greeter", encode(module))
+        context = Context(edge_bus, "edge-1", structlog.get_logger(), server.now_ms)
+        options = {"port": 0, "drain_grace_s": 2.0, "accept_timeout_s": 1.0, "grpc": {"port": 0} | (grpc_options or {})}
+        edge = Edge(context, EdgeSettings(**(options | settings)))
+        await stack.enter_async_context(edge.lifespan())
+        http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}"))
+        channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{edge.grpc_port}"))
+        world = World(bus, edge_bus, edge, server, http, channel)
+        await world.issue("acme", "acme")
+        await world.issue("other", "other")
+        await asyncio.sleep(0.01)
+        yield world
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with world_of() as world:
+        yield world
+
+
+@asynccontextmanager
+async def answering(world: World) -> AsyncIterator[list[Accepted]]:
+    """Somebody who ends every accepted task at once."""
+    seen: list[Accepted] = []
+
+    async def work() -> None:
+        async with world.bus.queue.take(subjects.accepted(Priority.NORMAL), slots=8) as taker:
+            while True:
+                delivery = await taker.get()
+                event = read_task_event(delivery.entry.data)
+                assert isinstance(event, Accepted)
+                seen.append(event)
+                await world.end(event.task_id, delivery.entry.sequence)
+                await delivery.done()
+
+    task = asyncio.create_task(work())
+    try:
+        yield seen
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_both_doors_give_the_same_result_for_the_same_task(world: World) -> None:
+    params = {"a": 1, "text": "grüß 🚌", "deep": {"list": [1.5, None, True, {}]}}
+    body = {"intent": "greet", "params": params, "priority": "normal", "sla": {"budget_usd": "0.25", "timeout_s": 30}}
+    headers = {"Authorization": f"Bearer {world.keys['acme']}", "Idempotency-Key": "k"}
+    sla = tasks_pb2.Sla(budget_usd="0.25", timeout_s=30)
+    async with answering(world) as seen:
+        ours = await world.submit(submission(params, sla=sla, priority="PRIORITY_NORMAL", idempotency_key="k"))
+        async with world.http.post("/v1/tasks", json=body, headers=headers) as response:
+            theirs = await response.json()
+            assert (response.status, response.headers["Idempotency-Replayed"]) == (200, "true")
+    assert len(seen) == 1
+    assert seen[0].params == params
+    assert ours.result.result["big"] == str(2**60)
+    as_json = told(ours.result)
+    as_json["result"]["big"] = int(as_json["result"]["big"])
+    assert as_json == theirs
+
+
+def told(result: tasks_pb2.TaskResult) -> dict[str, Any]:
+    """A result as HTTP has it."""
+    found: dict[str, Any] = MessageToDict(
+        result, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    found["status"] = found["status"].removeprefix("STATUS_")
+    found["engine"]["route"] = found["engine"]["route"].removeprefix("ROUTE_").lower()
+    found["engine"]["chosen_by"] = found["engine"]["chosen_by"].removeprefix("CHOSEN_BY_").lower().replace("_", "-")
+    found["usage"] = {
+        name: float(value) if name == "cost_usd" else int(value) for name, value in found["usage"].items()
+    }
+    found["error"] = found.get("error")
+    return found
+
+
+async def test_a_task_is_read_cancelled_and_listed(world: World) -> None:
+    taken = await world.submit(submission(wait_s=0, task_id="t-1"))
+    assert (taken.task_id, taken.replayed, taken.HasField("result")) == ("t-1", False, False)
+    asked = tasks_pb2.StatusByIdRequest(task_id="t-1")
+    open_task = await world.stub.StatusById(asked, metadata=world.auth())
+    assert (open_task.state, open_task.HasField("result")) == (tasks_pb2.TASK_STATE_ACCEPTED, False)
+    cancelled = await world.stub.Cancel(tasks_pb2.CancelRequest(task_id="t-1"), metadata=world.auth())
+    assert cancelled.result.status == tasks_pb2.STATUS_CANCELED
+    ended = await world.stub.StatusById(asked, metadata=world.auth())
+    assert (ended.state, ended.result) == (tasks_pb2.TASK_STATE_ENDED, cancelled.result)
+    assert (await refused(world.stub.Cancel(tasks_pb2.CancelRequest(task_id="t-1"), metadata=world.auth())))[:2] == (
+        grpc.StatusCode.FAILED_PRECONDITION, "ALREADY_ENDED",
+    )  # fmt: skip
+    listed = await world.stub.ListIntents(tasks_pb2.ListIntentsRequest(), metadata=world.auth())
+    assert [(one.intent, [module.name for module in one.modules]) for one in listed.intents] == [("greet", ["greeter"])]
+    assert listed.intents[0].modules[0].input_schema["required"] == ["a"]
+
+
+async def refused(call: Any) -> tuple[grpc.StatusCode, str, dict[str, Any]]:
+    """The code, the reason, and the details by their names, as grpcio-status reads them."""
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    status = rpc_status.from_call(caught.value)
+    assert status is not None, caught.value
+    assert status.message == caught.value.details()
+    details: dict[str, Any] = {}
+    for packed in status.details:
+        kind = getattr(error_details_pb2, packed.TypeName().rpartition(".")[2])
+        details[kind.DESCRIPTOR.name] = kind.FromString(packed.value)
+    info = details["ErrorInfo"]
+    assert info.domain == "aion"
+    return caught.value.code(), info.reason, details
+
+
+NAN, INFINITE = float("nan"), float("inf")
+BAD: dict[str, tuple[tasks_pb2.SubmitRequest, str]] = {
+    "no intent": (submission(intent=""), "task.intent"),
+    "bad intent": (submission(intent="Greet me"), "task.intent"),
+    "bad task id": (submission(task_id="a.*"), "task.task_id"),
+    "another version": (submission(schema_version="2.0"), "task.schema_version"),
+    "NaN": (submission({"a": [NAN]}), "task.params.a.0"),
+    "infinite": (submission({"a": INFINITE}), "task.params.a"),
+    "deep": (submission({"a": {"b": {"c": {"d": 1}}}}), "task.params"),
+    "no such priority": (submission(priority=9), "task.priority"),
+    "no such privacy": (submission(sla=tasks_pb2.Sla(privacy=9)), "task.sla.privacy"),  # type: ignore[arg-type]
+    "amount in words": (submission(sla=tasks_pb2.Sla(budget_usd="1e5")), "task.sla.budget_usd"),
+    "too much money": (submission(sla=tasks_pb2.Sla(budget_usd="9999999")), "task.sla.budget_usd"),
+    "NaN seconds": (submission(sla=tasks_pb2.Sla(timeout_s=NAN)), "task.sla.timeout_s"),
+    "too much time": (submission(sla=tasks_pb2.Sla(timeout_s=1801)), "task.sla.timeout_s"),
+    "too many words": (submission(metadata={str(n): "" for n in range(33)}), "task.metadata"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+async def test_a_bad_task_is_refused_with_the_field_at_fault(name: str) -> None:
+    request, wrong = BAD[name]
+    async with world_of(max_depth=4) as world:
+        code, reason, details = await refused(world.submit(request, metadata=world.auth(**{"x-request-id": "r-1"})))
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+        assert wrong in [violation.field for violation in details["BadRequest"].field_violations]
+        assert (details["RequestInfo"].request_id, "RetryInfo" in details) == ("r-1", False)
+        assert await world.last() == 0
+
+
+async def test_what_may_not_pass_leaves_nothing_in_the_log(world: World) -> None:
+    code = grpc.StatusCode
+    other_key = world.auth(**{"idempotency-key": "b"})
+    cases: list[tuple[Any, grpc.StatusCode, str]] = [
+        (world.submit(metadata=()), code.UNAUTHENTICATED, "UNAUTHENTICATED"),
+        (world.submit(metadata=(("authorization", "Basic eA=="),)), code.UNAUTHENTICATED, "UNAUTHENTICATED"),
+        (world.submit(submission(tenant_id="other")), code.PERMISSION_DENIED, "FORBIDDEN"),
+        (world.submit(submission(intent="fly")), code.NOT_FOUND, "UNKNOWN_INTENT"),
+        (world.submit(submission(wait_s=-1)), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (world.submit(submission(wait_s=NAN)), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (world.submit(submission(idempotency_key="")), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (world.submit(submission(idempotency_key="k", task_id="t")), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (world.submit(submission(idempotency_key="a"), metadata=other_key), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (world.submit(submission({"a": "\x01" * 50_000})), code.RESOURCE_EXHAUSTED, "PAYLOAD_TOO_LARGE"),
+        (raw(world, "Submit", b"\xff"), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (raw(world, "Submit", nested(200)), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (world.stub.Stream(tasks_pb2.StreamRequest(task_id="t", after=10**18), metadata=world.auth()).read(),
+         code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+        (raw(world, "StatusById", b"\x0a\x03a.*"), code.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    ]  # fmt: skip
+    for call, wanted, reason in cases:
+        assert (await refused(call))[:2] == (wanted, reason)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:  # by gRPC itself, unread
+        await world.submit(submission({"a": "x" * 300_000}))
+    assert caught.value.code() == code.RESOURCE_EXHAUSTED
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await raw(world, "Fly", b"")
+    assert caught.value.code() == code.UNIMPLEMENTED
+    assert await world.last() == 0
+
+
+async def raw(world: World, method: str, data: bytes) -> bytes:
+    call: Any = world.channel.unary_unary(f"/aion.v1.AionTasks/{method}")
+    answer: bytes = await call(data, metadata=world.auth(), timeout=TIMEOUT_S)
+    return answer
+
+
+def nested(levels: int) -> bytes:
+    """A submission whose params nest so deep, as bytes: no client's library would write it."""
+
+    def framed(number: int, data: bytes) -> bytes:
+        size, length = b"", len(data)
+        while length > 127:
+            size, length = size + bytes([length & 127 | 128]), length >> 7
+        return bytes([number << 3 | 2]) + size + bytes([length]) + data
+
+    value = framed(6, b"")  # Value.list_value
+    for _ in range(levels):
+        value = framed(6, framed(1, value))
+    params = framed(1, framed(1, b"a") + framed(2, value))
+    return framed(1, framed(4, b"greet") + framed(5, params))
+
+
+async def test_a_key_in_the_metadata_names_the_task_and_another_body_under_it_is_refused(world: World) -> None:
+    keyed = world.auth(**{"idempotency-key": "order-7"})
+    async with answering(world) as seen:
+        first = await world.submit(metadata=keyed)
+        again = await world.submit(submission(idempotency_key="order-7"))
+        code, reason, _ = await refused(world.submit(submission({"a": 2}), metadata=keyed))
+    assert (first.replayed, again.replayed, first.result) == (False, True, again.result)
+    assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "KEY_REUSED")
+    assert len(seen) == 1
+
+
+async def test_the_deadline_of_a_call_bounds_its_wait_and_the_task_goes_on(world: World) -> None:
+    taken = await world.submit(timeout=0.8)
+    assert not taken.HasField("result")
+    assert len(await world.bus.log.events(TENANT, TaskId(taken.task_id))) == 1
+
+
+async def test_no_tenant_sees_the_task_of_another(world: World) -> None:
+    await world.submit(submission(wait_s=0, task_id="mine"))
+    unknown = []
+    for method, request in (
+        (world.stub.StatusById, tasks_pb2.StatusByIdRequest),
+        (world.stub.Cancel, tasks_pb2.CancelRequest),
+    ):
+        for task_id in ("mine", "none"):
+            unknown.append((await refused(method(request(task_id=task_id), metadata=world.auth("other"))))[:2])
+    assert len(set(unknown)) == 1
+
+
+async def test_a_bus_that_is_away_says_when_to_come_back(world: World) -> None:
+    world.edge_bus.kill()
+    code, reason, details = await refused(world.submit())
+    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "BUS_DISCONNECTED")
+    assert details["RetryInfo"].retry_delay.seconds == 2
+    assert details["ErrorInfo"].metadata["retryable"] == "true"
+    assert await probe(world) == health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+async def probe(world: World, service: str = "aion.v1.AionTasks") -> int:
+    answer = await health_pb2_grpc.HealthStub(world.channel).Check(health_pb2.HealthCheckRequest(service=service))
+    return int(answer.status)
+
+
+async def test_a_revoked_key_is_refused_though_it_was_seen(world: World) -> None:
+    where = await world.issue("brief", "acme")
+    await asyncio.sleep(0.01)
+    await world.submit(submission(wait_s=0), metadata=world.auth("brief"))
+    stored = await world.bus.kv.get(subjects.KEYS, where)
+    assert stored is not None
+    await world.bus.kv.put(subjects.KEYS, where, json.dumps(json.loads(stored.value) | {"revoked": True}).encode())
+    await asyncio.sleep(0.01)
+    assert (await refused(world.submit(metadata=world.auth("brief"))))[0] == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_stream_replays_follows_and_resumes(world: World) -> None:
+    await world.submit(submission(wait_s=0, task_id="s"))
+    call = world.stub.Stream(tasks_pb2.StreamRequest(task_id="s"), metadata=world.auth(), timeout=TIMEOUT_S)
+    first = await call.read()
+    assert (first.progress.state, first.progress.HasField("engine")) == (tasks_pb2.TASK_STATE_ACCEPTED, False)
+    await world.end("s", first.sequence)
+    done = await call.read()
+    assert (
+        done.done
+        == (await world.stub.StatusById(tasks_pb2.StatusByIdRequest(task_id="s"), metadata=world.auth())).result
+    )
+    assert await call.read() is grpc.aio.EOF
+    assert await call.code() == grpc.StatusCode.OK
+    for after, wanted in ((first.sequence, [done]), (done.sequence, [])):
+        again = world.stub.Stream(tasks_pb2.StreamRequest(task_id="s", after=after), metadata=world.auth())
+        assert [event async for event in again] == wanted
+
+
+async def test_a_reader_that_takes_nothing_is_dropped_and_can_resume(caplog: pytest.LogCaptureFixture) -> None:
+    small = [("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384)]
+    asked = tasks_pb2.StreamRequest(task_id="s")
+    async with world_of(write_timeout_s=0.3, max_open_streams=2, tenant_share=1.0) as world:
+        await world.submit(submission(wait_s=0, task_id="s"))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{world.edge.grpc_port}", small) as channel:
+            stub: Any = AionTasksStub(channel)  # type: ignore[no-untyped-call]
+            slow = [stub.Stream(asked, metadata=world.auth()) for _ in range(2)]
+            first, _ = [await call.read() for call in slow]
+            await world.end("s", first.sequence, {"text": "x" * 500_000})
+            await world.has("dropped_streams", 2)
+            assert world.edge.status()["streams"] == 2  # they hold places of streams, and nothing else
+            await world.submit(submission(wait_s=0))
+            slow[0].cancel()
+            await world.has("streams", 1)
+            asked.after = first.sequence
+            again = world.stub.Stream(asked, metadata=world.auth(), timeout=TIMEOUT_S)
+            assert len((await again.read()).done.result["text"]) == 500_000
+            with pytest.raises(grpc.aio.AioRpcError, match="nothing was read for"):
+                await read_on(slow[1])
+        await world.has("streams", 0)
+    assert not caplog.records  # gRPC itself finds nothing wrong
+
+
+async def read_on(call: Any) -> None:
+    """To the end of a stream that was read from."""
+    while await call.read() is not grpc.aio.EOF:
+        continue
+
+
+async def test_more_calls_than_may_be_are_refused_at_once() -> None:
+    async with world_of(grpc_options={"max_calls": 2}) as world:
+        waiting = [asyncio.create_task(world.submit()) for _ in range(2)]
+        await world.has("submissions", 2)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await world.submit()
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        for one in waiting:
+            one.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_both_doors_share_the_places() -> None:
+    async with world_of(max_waiting=1) as world:
+        waiting = asyncio.create_task(world.submit())
+        await world.has("submissions", 1)
+        assert (await refused(world.submit()))[1] == "TOO_MANY_REQUESTS"
+        headers = {"Authorization": f"Bearer {world.keys['acme']}"}
+        async with world.http.post("/v1/tasks", json={"intent": "greet"}, headers=headers) as response:
+            assert response.status == 429
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await world.has("submissions", 0)  # a caller that leaves gives its place back
+
+
+async def test_a_drain_lets_submissions_finish_and_tells_streams_and_watchers() -> None:
+    async with world_of() as world:
+        await world.submit(submission(wait_s=0, task_id="d"))
+        waiting = asyncio.create_task(world.submit(submission(task_id="w")))
+        stream = world.stub.Stream(tasks_pb2.StreamRequest(task_id="d"), metadata=world.auth())
+        first = await stream.read()
+        watch = health_pb2_grpc.HealthStub(world.channel).Watch(health_pb2.HealthCheckRequest(service=""))
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        await world.has("submissions", 1)
+        entry = await world.bus.log.last(TENANT, TaskId("w"))
+        assert entry is not None
+        world.edge.context.draining.set()
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert await watch.read() is grpc.aio.EOF
+        last = await stream.read()
+        assert (last.error.code, last.error.retryable, first.sequence) == ("unavailable", True, 1)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stream.read()
+        assert await stream.code() == grpc.StatusCode.UNAVAILABLE
+        assert (await refused(world.submit()))[:2] == (grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE")
+        await world.end("w", entry.sequence)
+        assert (await waiting).result.status == tasks_pb2.STATUS_OK
+
+
+async def test_a_submission_that_waits_is_answered_while_the_edge_goes() -> None:
+    async with AsyncExitStack() as stack:
+        async with world_of(drain_grace_s=0.3) as world:
+            channel = grpc.aio.insecure_channel(f"127.0.0.1:{world.edge.grpc_port}")
+            world.channel = await stack.enter_async_context(channel)
+            waiting = asyncio.create_task(world.submit())
+            await world.has("submissions", 1)
+        taken = await waiting
+        assert not taken.HasField("result")
+        assert len(await world.bus.log.events(TENANT, TaskId(taken.task_id))) == 1
+
+
+async def test_health_knows_its_services(world: World) -> None:
+    assert await probe(world) == await probe(world, "") == health_pb2.HealthCheckResponse.SERVING
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await probe(world, "nothing")
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+    watch = health_pb2_grpc.HealthStub(world.channel).Watch(health_pb2.HealthCheckRequest(service="nothing"))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    world.edge.context.draining.set()
+    assert await watch.read() is grpc.aio.EOF
+
+
+REFLECTIONS = ("grpc.reflection.v1", "grpc.reflection.v1alpha")
+
+
+@pytest.mark.parametrize("package", REFLECTIONS)
+async def test_a_stranger_calls_by_what_reflection_tells(world: World, package: str) -> None:
+    """No generated code: services, files and messages are learned from the port, then a task is submitted."""
+    asked = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    (listed,) = await reflected(world, package, asked)
+    services = [service.name for service in listed.list_services_response.service]
+    assert services == sorted(
+        ["aion.v1.AionTasks", "grpc.health.v1.Health", *(f"{one}.ServerReflection" for one in REFLECTIONS)]
+    )
+    pool = DescriptorPool()
+    asked = [reflection_pb2.ServerReflectionRequest(file_containing_symbol=name) for name in services]
+    for answer in await reflected(world, package, asked):
+        for file in reversed(answer.file_descriptor_response.file_descriptor_proto):  # what it imports comes after it
+            pool.AddSerializedFile(file)
+    method = pool.FindServiceByName("aion.v1.AionTasks").methods_by_name["Submit"]
+    request = ParseDict(
+        {"task": {"intent": "greet", "params": {"a": 1}}}, GetMessageClass(method.input_type)(), descriptor_pool=pool
+    )
+    async with answering(world):
+        answer = GetMessageClass(method.output_type).FromString(
+            await raw(world, method.name, request.SerializeToString())
+        )
+    assert MessageToDict(answer)["result"]["status"] == "STATUS_OK"
+    (nothing,) = await reflected(
+        world, package, [reflection_pb2.ServerReflectionRequest(file_by_filename="google/protobuf/api.proto")]
+    )
+    assert nothing.error_response.error_code == grpc.StatusCode.NOT_FOUND.value[0]
+
+
+async def reflected(world: World, package: str, requests: list[Any]) -> list[Any]:
+    method = world.channel.stream_stream(
+        f"/{package}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
+    return [answer async for answer in method(iter(requests), timeout=TIMEOUT_S)]
+
+
+async def test_reflection_can_be_switched_off() -> None:
+    async with world_of(grpc_options={"reflection": False}) as world:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await reflected(world, REFLECTIONS[0], [reflection_pb2.ServerReflectionRequest(list_services="")])
+        assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
