@@ -1,7 +1,6 @@
 """The edge as an actor: what it opens, serves, and how it goes."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, ClassVar
@@ -12,12 +11,17 @@ from pydantic import BaseModel
 from actors.runtime import Actor, Context
 from bus import subjects
 from bus.waiting import timeout
-from edge.http.answer import Answer
+from edge.http.cors import Cors
 from edge.http.front import Front
 from edge.http.heads import Heads, HeadsSite
 from edge.http.health import Health
 from edge.http.routes import Routes
 from edge.identity.credentials import Credentials
+from edge.openai.door import OpenAiDoor
+from edge.openai.errors import Envelope
+from edge.openai.models import Models
+from edge.openapi.pages import Pages
+from edge.rest.listing import Listing
 from edge.rest.submission import Submission
 from edge.rest.tasks import Tasks
 from edge.settings import EdgeSettings
@@ -49,6 +53,7 @@ class Edge(Actor):
         self._intake = Intake(context, settings, self._catalogue, self._waiting, self._admission)
         self._desk = Desk(context, settings)
         self._tasks = Tasks(context, settings, self._desk)
+        self._openai = OpenAiDoor(context, settings, self._intake, self._desk, Models(self._catalogue))
         self._loaded = False
         self._watch: asyncio.Task[None] | None = None
         self.port = settings.port
@@ -97,6 +102,7 @@ class Edge(Actor):
             "port": self.port,
             "submissions": self._intake.bulkhead.inside,
             "streams": self._desk.streams.inside,
+            "abandoned": self._openai.abandoned,
             "dropped_streams": self._tasks.dropped_streams,
             "slow_heads": self._heads.cut,
             "rescued_waits": self._waiting.rescued,
@@ -132,23 +138,31 @@ class Edge(Actor):
 
     def _front(self, keys: Mapping[str, bytes]) -> Front:
         credentials = Credentials(keys, self.context.now_ms, self._limits.max_cached_keys)
-        health, tasks = Health(self._checks), self._tasks
+        health, tasks, openai = Health(self._checks), self._tasks, self._openai
+        listing, pages = Listing(self._desk, self._catalogue), Pages()
         routes = Routes(
             {
-                "/v1/tasks": {"POST": Submission(self._limits, self._intake).post},
+                "/v1/tasks": {"POST": Submission(self._limits, self._intake).post, "GET": listing.tasks},
                 "/v1/tasks/{task_id}": {"GET": tasks.get},
                 "/v1/tasks/{task_id}/events": {"GET": tasks.events},
                 "/v1/tasks/{task_id}/cancel": {"POST": tasks.cancel},
                 "/v1/stream/{task_id}": {"GET": tasks.stream},
-                "/v1/intents": {"GET": self._intents},
+                "/v1/intents": {"GET": listing.intents},
+                "/v1/engines": {"GET": listing.engines},
+                "/v1/chat/completions": {"POST": openai.chat},
+                "/v1/completions": {"POST": openai.completions},
+                "/v1/embeddings": {"POST": openai.embeddings},
+                "/v1/models": {"GET": openai.models},
+                "/v1/models/{model}": {"GET": openai.model},
+                "/openapi.json": {"GET": pages.document},
+                "/docs": {"GET": pages.page},
                 "/healthz": {"GET": health.healthz, "HEAD": health.healthz},
                 "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
             }
         )
-        return Front(self.context, routes, credentials, self._heads)
-
-    async def _intents(self, _request: web.BaseRequest) -> Answer:
-        return Answer(json.dumps({"intents": self._catalogue.listing()}).encode())
+        cors = Cors(self._limits.cors_origins) if self._limits.cors_origins else None
+        wordings = dict.fromkeys(("chat", "completions", "embeddings", "models"), Envelope())
+        return Front(self.context, routes, credentials, self._heads, wordings, cors)
 
     def _checks(self) -> Mapping[str, bool]:
         return {

@@ -1,8 +1,11 @@
 """What an operator may turn at the edge."""
 
+import re
 from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
 
 class EdgeSettings(BaseModel):
@@ -13,6 +16,9 @@ class EdgeSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port, for tests.")
     reuse_port: bool = Field(default=False, description="Let several edges of one machine share the port (Linux).")
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Web pages that may call: https://host[:port] each, or * for any. None by default."
+    )
     max_body_bytes: int = Field(default=262_144, ge=1024, le=786_432, description="A body becomes one log message.")
     max_depth: int = Field(default=32, ge=1, le=200, description="Nesting of a JSON body; pydantic stops at 200.")
     head_timeout_s: float = Field(default=10.0, gt=0, description="Until a connection has shown a request.")
@@ -39,4 +45,9 @@ class EdgeSettings(BaseModel):
     def _consistent(self) -> Self:
         if self.default_wait_s > self.max_wait_s:
             raise ValueError(f"default_wait_s {self.default_wait_s} is over max_wait_s {self.max_wait_s}: lower it")
+        for origin in self.cors_origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"cors_origins {origin[:80]!r} is not an origin: write https://host or https://host:port"
+                )
         return self

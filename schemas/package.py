@@ -28,10 +28,12 @@ Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """`sha256:` and the lower-case hex digest of the bytes named beside it."""
 
 
+_FACES = [msgspec.json.schema_components([face])[1][face.__name__] for face in (ChatFace, EmbeddingsFace)]
+
 OpenAiFace = Annotated[
     InstanceOf[ChatFace] | InstanceOf[EmbeddingsFace],
     BeforeValidator(read_face),
-    WithJsonSchema({"oneOf": [msgspec.json.schema_components([face])[1][face.__name__] for face in (ChatFace, EmbeddingsFace)]}),
+    WithJsonSchema({"oneOf": _FACES}),
 ]
 
 

@@ -28,6 +28,10 @@ class Answer(web.StreamResponse):
         self._fields = fields
         self._lasts = True
 
+    def add_fields(self, fields: str) -> None:
+        """Further lines of the head, as in `__init__`."""
+        self._fields += fields
+
     @property
     def keep_alive(self) -> bool:
         """Whether the connection outlives this answer; final once it was sent."""
