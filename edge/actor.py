@@ -1,7 +1,7 @@
 """The edge as an actor: what it opens, serves, and how it goes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, ClassVar
 
@@ -56,6 +56,8 @@ class Edge(Actor):
         self._openai = OpenAiDoor(context, settings, self._intake, self._desk, Models(self._catalogue))
         self._loaded = False
         self._watch: asyncio.Task[None] | None = None
+        self.routes: Mapping[str, Sequence[str]] = {}
+        """Every path with its methods, once `lifespan` was entered."""
         self.port = settings.port
         """The port that is listened on, once `lifespan` was entered."""
 
@@ -160,6 +162,7 @@ class Edge(Actor):
                 "/readyz": {"GET": health.readyz, "HEAD": health.readyz},
             }
         )
+        self.routes = routes.paths
         cors = Cors(self._limits.cors_origins) if self._limits.cors_origins else None
         wordings = dict.fromkeys(("chat", "completions", "embeddings", "models"), Envelope())
         return Front(self.context, routes, credentials, self._heads, wordings, cors)

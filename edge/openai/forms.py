@@ -7,11 +7,22 @@ is refused for a model that does not take it (`edge.openai.chat`).
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
 from schemas.task import Form, Priority, Sla
 
+
+def _off(value: bool) -> bool:
+    if value:
+        raise ValueError("it is not supported: leave it out")
+    return value
+
+
 Model: TypeAlias = Annotated[str, Field(min_length=1, max_length=256, description="One of `GET /v1/models`.")]
+One: TypeAlias = Annotated[int, Field(ge=1, le=1)]
+Off: TypeAlias = Annotated[bool, AfterValidator(_off), WithJsonSchema({"type": "boolean", "const": False})]
+"""What exists at OpenAI and may be named here as long as it is not asked for."""
+
 Text: TypeAlias = Annotated[str, Field(min_length=1)]
 
 
@@ -63,7 +74,7 @@ class Sampling(OpenAiForm):
 
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    n: Literal[1] | None = None
+    n: One | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     max_tokens: int | None = Field(default=None, ge=1)
@@ -79,7 +90,7 @@ class ChatForm(Sampling):
 
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
-    logprobs: Literal[False] | None = None
+    logprobs: Off | None = None
     response_format: ResponseFormat | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
@@ -99,8 +110,8 @@ class CompletionForm(Sampling):
     """`POST /v1/completions`: one prompt."""
 
     prompt: Text
-    best_of: Literal[1] | None = None
-    echo: Literal[False] | None = None
+    best_of: One | None = None
+    echo: Off | None = None
 
 
 class EmbeddingsForm(OpenAiForm):

@@ -69,13 +69,18 @@ _KEY = _parameter(
     "order-7",
 )
 _PREFER = _parameter("Prefer", "header", "`wait=N` seconds at most, or `respond-async`.", {"type": "string"}, "wait=10")
-_EVENT_ID = {"type": "string", "pattern": "^[0-9]{1,18}$"}
+_EVENT_ID = {"type": "string", "pattern": "^[0-9]{0,18}$"}
 _TIME = {
     "type": "string",
     "anyOf": [
         {"pattern": "^[0-9]{1,15}$"},
         {"pattern": r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z$"},
     ],
+}
+_EVENTS = {
+    "type": "object",
+    "description": "One event of the stream.",
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
 }
 _FILTERS = (
     _parameter(
@@ -95,7 +100,13 @@ _FILTERS = (
         {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
         20,
     ),
-    _parameter("cursor", "query", "The `next` of the page before.", {"type": "string"}, None),
+    _parameter(
+        "cursor",
+        "query",
+        "The `next` of the page before.",
+        {"type": "string", "pattern": "^[A-Za-z0-9_=-]{1,200}$"},
+        "MTc5NTQ2NDAwMDAwMDowMTlhYjNjNA==",
+    ),
 )
 
 _REPLAYED: Final = {"Idempotency-Replayed": "`true` when the request met a task that was there already."}
@@ -156,7 +167,7 @@ OPERATIONS: Final = (
     Operation(
         "streamTask", "get", "/v1/stream/{task_id}", "tasks", "The task's events as server-sent events, resumable",
         {
-            200: Reply("Events; the last is `done`.", (Content({"type": "string"}, examples.STREAM, STREAM),)),
+            200: Reply("Events; the last is `done`.", (Content(_EVENTS, examples.STREAM, STREAM),)),
             204: Reply("Everything was seen already."),
         },
         (
@@ -181,7 +192,7 @@ OPERATIONS: Final = (
                 "The answer, whole or streamed.",
                 (
                     Content(shapes.ChatCompletion, examples.CHAT_ANSWER),
-                    Content({"type": "string"}, examples.CHAT_STREAM, STREAM),
+                    Content(_EVENTS, examples.CHAT_STREAM, STREAM),
                 ),
                 _OF_TASK,
             )
@@ -195,7 +206,7 @@ OPERATIONS: Final = (
                 "The answer, whole or streamed.",
                 (
                     Content(shapes.TextCompletion, examples.COMPLETION_ANSWER),
-                    Content({"type": "string"}, examples.COMPLETION_STREAM, STREAM),
+                    Content(_EVENTS, examples.COMPLETION_STREAM, STREAM),
                 ),
                 _OF_TASK,
             )

@@ -49,7 +49,8 @@ class Tasks:
         """Server-sent events; 204 when the client has already seen the last one, which stops an `EventSource`."""
         with self._desk.streaming():
             task_id, tenant_id = _task_id(request), tenant_of(request)
-            after = read_event_id(request.headers.get("Last-Event-ID") or request.query.get("after"))
+            asked = read_event_id(request.query.get("after"))
+            after = read_event_id(request.headers.get("Last-Event-ID")) or asked
             seen = await self._desk.find(tenant_id, task_id)
             if seen.result is not None and after and after >= seen.sequence:
                 return web.Response(status=204)

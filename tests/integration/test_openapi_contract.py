@@ -8,17 +8,24 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 from twin_edge import DIGEST, End, TwinEdge, answering, twin_edge
 
 from bridges.ledger.answers import decode_before, encode_before
 from bus.port import Answer, Call, Service
 from bus.questions import LEDGER_GET, LEDGER_LIST
+from edge.openapi.document import document, document_text
+from edge.openapi.operations import OPERATIONS
 from schemas.errors import NotFound
 from schemas.events import Accepted
 from schemas.faces import ChatFace, EmbeddingsFace
 from schemas.ids import TaskId, TenantId
 from schemas.ledger import LedgerGet, LedgerList, LedgerPage, LedgerTask
 from schemas.registry import EngineAdvert, ModuleRecord
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+EXAMPLES = 32
+"""Of each operation in the fuzzing phase; the coverage phase makes more than a thousand cases on its own."""
 
 SUMMARIZE = ModuleRecord(
     name="summarize_text", version="1.0.0", digest=DIGEST, intents=("summarize",),
@@ -60,3 +67,49 @@ async def served() -> AsyncIterator[TwinEdge]:
         async with twin.bus.rpc.serve(Service("ledger", "1", "one"), ledger):
             await twin.admit(SUMMARIZE, EMBED, WASM)
             yield twin
+
+
+async def test_two_thousand_cases_find_no_fault_and_no_broken_promise(tmp_path: Path) -> None:
+    async with served() as twin:
+        report, output = await schemathesis(twin, tmp_path / "report.json")
+    assert report["test_cases"]["with_failures"] == report["test_cases"]["errored"] == 0, output
+    assert report["exit_code"] == 0, output
+    assert report["operations"]["tested"] == len(OPERATIONS)
+    assert report["test_cases"]["generated"] >= 2000
+
+
+async def schemathesis(twin: TwinEdge, to: Path) -> tuple[dict[str, Any], str]:
+    """Its report and the end of what it said; it runs as a user would run it, in a process of its own."""
+    command = [
+        sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
+        "--config-file", str(CONFIG), "run", f"{twin.url}/openapi.json",
+        "--header", f"Authorization: Bearer {twin.key}",
+        "--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--seed", "1",
+        "--continue-on-failure", "--no-shrink", "--request-timeout", "10", "--report", "json",
+        "--report-json-path", str(to),
+    ]  # fmt: skip
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=to.parent
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 110)
+    return json.loads(to.read_text()), output.decode()[-6000:]  # noqa: ASYNC240 - a test's own file
+
+
+async def test_the_document_and_its_page_are_served_to_anybody_and_need_nothing_from_elsewhere() -> None:
+    async with twin_edge() as twin, aiohttp.ClientSession(twin.url) as http:
+        async with http.get("/openapi.json") as response:
+            assert (response.status, await response.text()) == (200, document_text())
+        async with http.get("/docs") as response:
+            page = await response.text()
+            assert (response.status, response.content_type) == (200, "text/html")
+            assert "default-src 'none'" in response.headers["Content-Security-Policy"]
+    assert "http://" not in page
+    assert "https://" not in page
+
+
+async def test_every_route_of_the_edge_is_in_the_document() -> None:
+    async with twin_edge() as twin:
+        routes = twin.edge.routes
+    documented = {(path, method.upper()) for path, methods in document()["paths"].items() for method in methods}
+    served = {(path, method) for path, methods in routes.items() for method in methods if method != "HEAD"}
+    assert served == documented, "say in edge/openapi/operations.py what the route takes and answers"

@@ -90,8 +90,8 @@ async def answering(twin: TwinEdge, answer: Callable[[Accepted], End | None]) ->
     """Somebody who ends every accepted task as `answer` says; None leaves it open."""
     seen: list[Accepted] = []
 
-    async def work() -> None:
-        async with twin.bus.queue.take(subjects.accepted(Priority.NORMAL), slots=64) as taker:
+    async def work(priority: Priority) -> None:
+        async with twin.bus.queue.take(subjects.accepted(priority), slots=64) as taker:
             while True:
                 delivery = await taker.get()
                 event = read_task_event(delivery.entry.data)
@@ -103,12 +103,13 @@ async def answering(twin: TwinEdge, answer: Callable[[Accepted], End | None]) ->
                         await twin.bus.log.append(_ended(event, end), after=delivery.entry.sequence)
                 await delivery.done()
 
-    task = asyncio.create_task(work())
+    tasks = [asyncio.create_task(work(priority)) for priority in Priority]
     try:
         yield seen
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _ended(event: Accepted, end: End) -> Ended:
