@@ -85,8 +85,8 @@ async def seen(twin: TwinEdge) -> AsyncIterator[list[Accepted]]:
         yield seen
 
 
-def client_of(twin: TwinEdge, **kwargs: Any) -> AsyncOpenAI:
-    return AsyncOpenAI(**({"base_url": f"{twin.url}/v1", "api_key": twin.key, "max_retries": 0} | kwargs))
+def client_of(twin: TwinEdge, *, api_key: str | None = None, max_retries: int = 0) -> AsyncOpenAI:
+    return AsyncOpenAI(base_url=f"{twin.url}/v1", api_key=api_key or twin.key, max_retries=max_retries)
 
 
 @pytest.fixture
