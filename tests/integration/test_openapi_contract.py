@@ -23,8 +23,9 @@ from schemas.ids import TaskId, TenantId
 from schemas.ledger import LedgerGet, LedgerList, LedgerPage, LedgerTask
 from schemas.registry import EngineAdvert, ModuleRecord
 
+PROGRAM = Path(__file__).parents[1] / "stories" / "contract_cli.py"
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-EXAMPLES = 32
+EXAMPLES = 120
 """Of each operation in the fuzzing phase; the coverage phase makes more than a thousand cases on its own."""
 
 SUMMARIZE = ModuleRecord(
@@ -74,17 +75,18 @@ async def test_two_thousand_cases_find_no_fault_and_no_broken_promise(tmp_path: 
         report, output = await schemathesis(twin, tmp_path / "report.json")
     assert report["test_cases"]["with_failures"] == report["test_cases"]["errored"] == 0, output
     assert report["exit_code"] == 0, output
-    assert report["operations"]["tested"] == len(OPERATIONS)
+    assert report["operations"]["tested"] == len(OPERATIONS) - 1  # it reads the document, and does not test reading it
     assert report["test_cases"]["generated"] >= 2000
 
 
 async def schemathesis(twin: TwinEdge, to: Path) -> tuple[dict[str, Any], str]:
-    """Its report and the end of what it said; it runs as a user would run it, in a process of its own."""
+    """Its report and the end of what it said; it runs in a process of its own."""
     command = [
-        sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
-        "--config-file", str(CONFIG), "run", f"{twin.url}/openapi.json",
+        sys.executable, str(PROGRAM), "--config-file", str(CONFIG), "run", f"{twin.url}/openapi.json",
         "--header", f"Authorization: Bearer {twin.key}",
-        "--checks", "all", "--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--seed", "1",
+        # The key of --header is sent in the cases without a key too; `ignored_auth` asks the same without that mistake.
+        "--checks", "all", "--exclude-checks", "missing_required_header",
+        "--phases", "examples,coverage,fuzzing", "--max-examples", str(EXAMPLES), "--seed", "1",
         "--continue-on-failure", "--no-shrink", "--request-timeout", "10", "--report", "json",
         "--report-json-path", str(to),
     ]  # fmt: skip

@@ -198,7 +198,7 @@ async def test_texts_that_share_words_or_pieces_are_nearer_than_others(
     ours: Sandbox, text: str, near: str, far: str
 ) -> None:
     one, two, three = await embedded(ours, text, near, far)
-    assert likeness(one, two) > 0.25 > likeness(one, three) + 0.1
+    assert likeness(one, two) > likeness(one, three) + 0.15
 
 
 async def test_the_length_of_vectors_is_the_callers_choice_within_bounds(ours: Sandbox) -> None:
