@@ -18,12 +18,13 @@ run: bootstrap ## Start the servers and every actor
 test: bootstrap check ## Check, then run every test
 	$(PYTHON) -m pytest
 
-check: bootstrap ## Lint, format, types, import contracts, schema and protobuf drift
+check: bootstrap ## Lint, format, types, import contracts, drift of schemas, API and protobuf
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 	$(PYTHON) -m schemas.export --check
+	$(PYTHON) -m edge.openapi --check
 	proto/generate.sh --check
 
 prove: bootstrap ## Break a whole installation for three minutes and judge what is left; PROVE="--seed 7 --json"

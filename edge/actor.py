@@ -1,8 +1,7 @@
 """The edge as an actor: what it opens, serves, and how it goes."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,13 +12,13 @@ from actors.runtime import Actor, Context
 from actors.runtime.settings import RedisSettings
 from bus import subjects
 from bus.waiting import timeout
-from edge.http.answer import Answer
 from edge.http.clients import Clients
+from edge.http.cors import Cors
 from edge.http.front import Front
 from edge.http.gate import Gate
 from edge.http.heads import Heads, HeadsSite
 from edge.http.health import Health
-from edge.http.routes import ANY_CALLER, EVERYBODY, Route, Routes
+from edge.http.routes import Routes
 from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.identity.public_keys import PublicKeys
@@ -27,9 +26,14 @@ from edge.identity.refusals import Refusals
 from edge.limits.limits import Limits
 from edge.limits.opening import open_limits
 from edge.limits.settings import LimitsSettings
+from edge.openai.door import OpenAiDoor
+from edge.openai.models import Models
+from edge.openapi.pages import Pages
+from edge.rest.listing import Listing
 from edge.rest.submission import Submission
 from edge.rest.tasks import Tasks
 from edge.rest.tokens import Tokens
+from edge.routing import WORDINGS, Handlers, routes_to
 from edge.settings import EdgeSettings
 from edge.tasks.admission import Admission
 from edge.tasks.catalogue import Catalogue
@@ -37,7 +41,6 @@ from edge.tasks.desk import Desk
 from edge.tasks.intake import Intake
 from edge.tasks.waiting import Waiting
 from edge.tls.certificates import Certificates, load
-from schemas import scopes
 from schemas.errors import Misconfigured
 from schemas.keys import read_peppers
 
@@ -83,10 +86,13 @@ class Edge(Actor):
         self._tasks = Tasks(context, settings, self._desk)
         self._public_keys = PublicKeys()
         self._refusals = Refusals(context)
+        self._openai = OpenAiDoor(context, settings, self._intake, self._desk, Models(self._catalogue))
         self._loaded = False
         self._watch: asyncio.Task[None] | None = None
         self._certificates: Certificates | None = None
         self._grpc: GrpcServer | None = None
+        self.routes: Mapping[str, Sequence[str]] = {}
+        """Every path with its methods, once `lifespan` was entered."""
         self.port = settings.port
         """The port that is listened on, once `lifespan` was entered."""
         self.grpc_port = settings.grpc.port
@@ -152,6 +158,7 @@ class Edge(Actor):
         return doors | {
             "submissions": self._intake.bulkhead.inside,
             "streams": self._desk.streams.inside,
+            "abandoned": self._openai.abandoned,
             "dropped_streams": self._tasks.dropped_streams + (self._grpc.dropped_streams if self._grpc else 0),
             "slow_heads": self._heads.cut,
             "rescued_waits": self._waiting.rescued,
@@ -230,32 +237,31 @@ class Edge(Actor):
         )
 
     def _front(self, credentials: Credentials, owners: CertificateOwners) -> Front:
-        limits, fields = self._rate_limits, self._rates.fields != "off"
-        gate = Gate(limits, self._clients, fields=fields) if limits is not None else None
-        return Front(self.context, self._routes(), credentials, owners, self._clients, gate)
-
-    def _routes(self) -> Routes:
-        health, tasks = Health(self._checks), self._tasks
-        tokens = Tokens(self.context.bus, self._limits, self._public_keys, self._refusals)
-        return Routes(
-            {
-                "/v1/tasks": {"POST": Route(scopes.SUBMIT, Submission(self._limits, self._intake).post)},
-                "/v1/tasks/{task_id}": {"GET": Route(scopes.READ, tasks.get)},
-                "/v1/tasks/{task_id}/events": {"GET": Route(scopes.READ, tasks.events)},
-                "/v1/tasks/{task_id}/cancel": {"POST": Route(scopes.CANCEL, tasks.cancel)},
-                "/v1/stream/{task_id}": {"GET": Route(scopes.READ, tasks.stream)},
-                "/v1/intents": {"GET": Route(ANY_CALLER, self._intents)},
-                "/v1/auth/token": {"POST": Route(EVERYBODY, tokens.issue)},
-                "/v1/auth/refresh": {"POST": Route(EVERYBODY, tokens.refresh)},
-                "/v1/auth/revoke": {"POST": Route(EVERYBODY, tokens.revoke)},
-                "/.well-known/jwks.json": {"GET": Route(EVERYBODY, tokens.key_set)},
-                "/healthz": {"GET": Route(EVERYBODY, health.healthz), "HEAD": Route(EVERYBODY, health.healthz)},
-                "/readyz": {"GET": Route(EVERYBODY, health.readyz), "HEAD": Route(EVERYBODY, health.readyz)},
-            }
+        limits, settings = self._rate_limits, self._limits
+        routes = self._routes()
+        self.routes = routes.paths
+        return Front(
+            self.context,
+            routes,
+            credentials,
+            owners,
+            self._clients,
+            gate=Gate(limits, self._clients, fields=self._rates.fields != "off") if limits is not None else None,
+            wordings=WORDINGS,
+            cors=Cors(settings.cors_origins) if settings.cors_origins else None,
         )
 
-    async def _intents(self, _request: web.BaseRequest) -> Answer:
-        return Answer(json.dumps({"intents": self._catalogue.listing()}).encode())
+    def _routes(self) -> Routes:
+        handlers = Handlers(
+            submission=Submission(self._limits, self._intake),
+            tasks=self._tasks,
+            listing=Listing(self._desk, self._catalogue),
+            tokens=Tokens(self.context.bus, self._limits, self._public_keys, self._refusals),
+            openai=self._openai,
+            pages=Pages(),
+            health=Health(self._checks),
+        )
+        return routes_to(handlers)
 
     def _checks(self) -> Mapping[str, bool]:
         return {

@@ -1,5 +1,6 @@
 """What an operator may turn at the edge."""
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -47,6 +48,9 @@ class GrpcSettings(BaseModel):
     reflection: bool = Field(default=True, description="Tell grpcurl and others which services and messages there are.")
 
 
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
+
+
 class EdgeSettings(BaseModel):
     """Bounds and addresses of one edge. Every bound is a refusal with a problem body, never a silent drop."""
 
@@ -55,6 +59,9 @@ class EdgeSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535, description="0 takes a free port, for tests.")
     reuse_port: bool = Field(default=False, description="Let several edges of one machine share the port (Linux).")
+    cors_origins: tuple[str, ...] = Field(
+        default=(), description="Web pages that may call: https://host[:port] each, or * for any. None by default."
+    )
     max_body_bytes: int = Field(default=262_144, ge=1024, le=786_432, description="A body becomes one log message.")
     max_headers: int = Field(default=100, ge=10, le=1000, description="Fields of a head; each has 8,190 bytes at most.")
     max_depth: int = Field(default=32, ge=1, le=200, description="Nesting of a JSON body; pydantic stops at 200.")
@@ -99,4 +106,9 @@ class EdgeSettings(BaseModel):
     def _consistent(self) -> Self:
         if self.default_wait_s > self.max_wait_s:
             raise ValueError(f"default_wait_s {self.default_wait_s} is over max_wait_s {self.max_wait_s}: lower it")
+        for origin in self.cors_origins:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(
+                    f"cors_origins {origin[:80]!r} is not an origin: write https://host or https://host:port"
+                )
         return self

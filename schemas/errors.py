@@ -13,6 +13,7 @@
     |  |- WrongSequence           wrong_sequence     409   ABORTED              no
     |  |- KeyReused               key_reused         422   INVALID_ARGUMENT     no
     |  |- AlreadyEnded            already_ended      409   FAILED_PRECONDITION  no
+    |  |- Cancelled               cancelled          409   CANCELLED            no
     |  `- TakenOver               taken_over         409   ABORTED              no
     |- TooManyRequests            too_many_requests  429   RESOURCE_EXHAUSTED   yes
     |- Unavailable                unavailable        503   UNAVAILABLE          yes
@@ -140,6 +141,13 @@ class AlreadyEnded(Conflict):
 
     code = "already_ended"
     grpc_status = "FAILED_PRECONDITION"
+
+
+class Cancelled(Conflict):
+    """The task was cancelled, so there is no answer."""
+
+    code = "cancelled"
+    grpc_status = "CANCELLED"
 
 
 class TakenOver(Conflict):

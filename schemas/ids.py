@@ -6,7 +6,7 @@ import re
 from typing import Annotated, NewType
 
 from msgspec import Meta
-from pydantic import AfterValidator, StringConstraints
+from pydantic import AfterValidator, StringConstraints, WithJsonSchema
 
 from schemas.errors import InvalidRequest
 
@@ -39,7 +39,7 @@ def _checked(value: str) -> str:
 # Python's `$` also matches before a last newline; pydantic's engine has no lookahead and needs none.
 _WHOLE = "(?!\\n)"
 OfToken = Meta(pattern=TOKEN_PATTERN + _WHOLE)
-Token = Annotated[str, AfterValidator(_checked), OfToken]
+Token = Annotated[str, AfterValidator(_checked), WithJsonSchema({"type": "string", "pattern": TOKEN_PATTERN}), OfToken]
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN), Meta(pattern=NAME_PATTERN + _WHOLE)]
 """Both hold in messages (msgspec) and in what people write (pydantic)."""
 

@@ -1,12 +1,14 @@
 """What the ledger answers."""
 
-from typing import Annotated
+from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta
 
-from schemas.ids import TaskId, TenantId, Token
+from schemas.ids import Name, TaskId, TenantId, Token
 from schemas.message import Message
-from schemas.result import Status, TaskResult
+from schemas.result import Count, Status, TaskResult
+
+Progress: TypeAlias = Literal["RUNNING", "OK", "ERROR", "TIMEOUT", "CANCELED"]
 
 
 class LedgerGet(Message):
@@ -31,15 +33,19 @@ class LedgerTask(Message):
 
 
 class LedgerList(Message):
-    """Ask for a tenant's tasks, newest first; `before` is the `next` of the page before."""
+    """Ask for a tenant's tasks, newest first; `before` is the `next` of the page before. No filter, no limit."""
 
     tenant_id: Token
+    status: Annotated[Progress | None, Meta(description="RUNNING: those that have not ended.")] = None
+    intent: Name | None = None
+    since_ms: Annotated[Count | None, Meta(description="Accepted at or after, Unix milliseconds.")] = None
+    until_ms: Annotated[Count | None, Meta(description="Accepted before.")] = None
     limit: Annotated[int, Meta(ge=1, le=500)] = 50
     before: str | None = None
 
 
 class LedgerPage(Message):
-    """Some tasks, and where the next page starts (None: this was the last)."""
+    """Some tasks without their results, and where the next page starts (None: this was the last)."""
 
     tasks: tuple[LedgerTask, ...]
     next: str | None = None

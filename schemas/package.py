@@ -2,8 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, StringConstraints
+import msgspec
+from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf, StringConstraints, WithJsonSchema
 
+from schemas.faces import ChatFace, EmbeddingsFace, read_face
 from schemas.ids import Name
 from schemas.task import Form
 
@@ -24,6 +26,15 @@ Version = Annotated[str, StringConstraints(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+(?:[
 
 Digest = Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")]
 """`sha256:` and the lower-case hex digest of the bytes named beside it."""
+
+
+_FACES = [msgspec.json.schema_components([face])[1][face.__name__] for face in (ChatFace, EmbeddingsFace)]
+
+OpenAiFace = Annotated[
+    InstanceOf[ChatFace] | InstanceOf[EmbeddingsFace],
+    BeforeValidator(read_face),
+    WithJsonSchema({"oneOf": _FACES}),
+]
 
 
 class PackageMetadata(Form):
@@ -57,6 +68,7 @@ class PackageSpec(Form):
     intents: tuple[Name, ...] = Field(min_length=1, max_length=32)
     runtime: Literal["wasm"]
     entry: PackageEntry
+    openai: OpenAiFace | None = Field(default=None, description="How each intent looks as a model of the OpenAI door.")
     input_schema: dict[str, Any] = Field(description="JSON Schema of the task's params.")
     output_schema: dict[str, Any] = Field(description="JSON Schema of the result.")
     limits: PackageLimits = Field(default_factory=PackageLimits)

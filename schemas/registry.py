@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, field
 
 from schemas import scopes
+from schemas.faces import Face
 from schemas.ids import Name, Token
 from schemas.message import Message
 from schemas.scopes import Scope
@@ -17,7 +18,9 @@ class EngineAdvert(Message):
     instance: Token
     route: Literal["local", "api"]
     intents: tuple[Name, ...]
-    models: tuple[str, ...] = ()
+    models: Annotated[
+        tuple[str, ...], Meta(description="Names that the OpenAI door serves by the intents `chat` and `embeddings`.")
+    ] = ()
     devices: tuple[str, ...] = ()
     slots: Annotated[int, Meta(ge=1)]
     free_slots: Annotated[int, Meta(ge=0)]
@@ -34,6 +37,7 @@ class ModuleRecord(Message):
     description: str = ""
     input_schema: dict[str, Any] = field(default_factory=dict)
     output_schema: dict[str, Any] = field(default_factory=dict)
+    openai: Face | None = None
 
 
 class ApiKeyRecord(Message):

@@ -2,11 +2,13 @@
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from schemas.ids import Name, Token
+
+MAX_BUDGET_USD: Final = 1_000_000
 
 
 class Priority(StrEnum):
@@ -25,6 +27,20 @@ class Privacy(StrEnum):
     HYBRID = "hybrid"
 
 
+Usd = Annotated[
+    Decimal,
+    Field(ge=0, le=MAX_BUDGET_USD),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "number", "minimum": 0, "maximum": MAX_BUDGET_USD},
+                {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,9})?$"},
+            ]
+        }
+    ),
+]
+
+
 class Form(BaseModel):
     """What people fill in: frozen once read, every fault named at once, unknown fields among them."""
 
@@ -34,7 +50,7 @@ class Form(BaseModel):
 class Sla(Form):
     """What the caller is ready to pay and wait, and where the data may go."""
 
-    budget_usd: Decimal | None = Field(default=None, ge=0, le=1_000_000, description="Ceiling of the cost, USD.")
+    budget_usd: Usd | None = Field(default=None, description="Ceiling of the cost, USD.")
     p95_ms: int | None = Field(default=None, ge=1, le=3_600_000, description="Wanted latency, a routing hint.")
     privacy: Privacy = Privacy.LOCAL_ONLY
     timeout_s: float | None = Field(

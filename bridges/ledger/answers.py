@@ -39,7 +39,9 @@ class Answers:
     async def page(self, request: LedgerList, call: Call) -> LedgerPage:
         """A page, newest first. Raises `InvalidRequest` for a `before` that no page gave."""
         at_ms, task_id = decode_before(request.before) if request.before is not None else _NEWEST
-        rows = await self._ask(self._fetch(statements.LIST_TASKS, request.tenant_id, at_ms, task_id, request.limit + 1))
+        filters = (request.status, request.intent, request.since_ms, request.until_ms)
+        asked = self._fetch(statements.LIST_TASKS, request.tenant_id, at_ms, task_id, request.limit + 1, *filters)
+        rows = await self._ask(asked)
         tasks = tuple(_task(row) for row in rows[: request.limit])
         more = len(rows) > request.limit
         return LedgerPage(tasks=tasks, next=encode_before(tasks[-1]) if more else None)

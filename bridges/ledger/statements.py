@@ -65,10 +65,13 @@ MOVE_POSITION: Final = """
 UPDATE projection_position SET sequence = $2, created = $3, event_id = $4, updated_at = now()
 WHERE projection = $1 AND sequence = $5 AND created = $3 AND event_id = $6"""
 
-_COLUMNS: Final = "tenant_id, task_id, intent, state, status, accepted_at_ms, ended_at_ms, cost_nanousd, result"
+_COLUMNS: Final = "tenant_id, task_id, intent, state, status, accepted_at_ms, ended_at_ms, cost_nanousd"
 
-GET_TASK: Final = f"SELECT {_COLUMNS} FROM tasks WHERE tenant_id = $1 AND task_id = $2"  # noqa: S608 - our names only
+GET_TASK: Final = f"SELECT {_COLUMNS}, result FROM tasks WHERE tenant_id = $1 AND task_id = $2"  # noqa: S608 - our names only
 
-LIST_TASKS: Final = f"""SELECT {_COLUMNS} FROM tasks
+# Without results: a page of them would not fit into an answer.
+LIST_TASKS: Final = f"""SELECT {_COLUMNS}, NULL AS result FROM tasks
 WHERE tenant_id = $1 AND (accepted_at_ms, task_id) < ($2::bigint, $3::text)
+AND ($5::text IS NULL OR coalesce(status, 'RUNNING') = $5) AND ($6::text IS NULL OR intent = $6)
+AND ($7::bigint IS NULL OR accepted_at_ms >= $7) AND ($8::bigint IS NULL OR accepted_at_ms < $8)
 ORDER BY accepted_at_ms DESC, task_id DESC LIMIT $4"""  # noqa: S608 - our names only

@@ -28,8 +28,8 @@ class Answer(web.StreamResponse):
         self._fields = fields
         self._lasts = True
 
-    def add(self, fields: str) -> None:
-        """Further lines of the head; too late once it was sent."""
+    def add_fields(self, fields: str) -> None:
+        """Further lines of the head, as in `__init__`."""
         self._fields += fields
 
     @property

@@ -4,6 +4,7 @@ It stands where aiohttp would have an application with middlewares; without thos
 """
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final
 
 from aiohttp import HttpVersion11, web
@@ -12,8 +13,9 @@ from actors.runtime import Context
 from edge.http.answer import REQUEST_ID, SERVER
 from edge.http.clients import Clients
 from edge.http.connection import connection_of
+from edge.http.cors import Cors
 from edge.http.gate import Gate
-from edge.http.problems import http_problem, internal_problem, problem
+from edge.http.problems import Problems, Wording
 from edge.http.routes import ANY_CALLER, EVERYBODY, Routes
 from edge.identity.caller import Caller
 from edge.identity.certificate_owners import NAMES_OF_CLIENTS, CertificateOwners
@@ -29,7 +31,10 @@ _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class Front:
-    """The one handler of an edge's server."""
+    """The one handler of an edge's server.
+
+    `wordings` says how refusals sound under `/v1/<noun>`; everything else gets problems.
+    """
 
     def __init__(
         self,
@@ -38,9 +43,15 @@ class Front:
         credentials: Credentials,
         owners: CertificateOwners,
         clients: Clients,
+        *,
         gate: Gate | None,
+        wordings: Mapping[str, Wording],
+        cors: Cors | None,
     ) -> None:
         self._context = context
+        self._problems = Problems()
+        self._wordings = wordings
+        self._cors = cors
         self._routes = routes
         self._credentials = credentials
         self._owners = owners
@@ -54,7 +65,8 @@ class Front:
         context = self._context
         request_id = read_request_id(request.headers.get("X-Request-Id"), context.now_ms(), context.rng)
         request[REQUEST_ID] = request_id
-        response = await self._answered(request, request_id)
+        preflight = self._cors.preflight(request) if self._cors is not None else None
+        response = preflight or await self._answered(request, request_id)
         connection.end()
         if isinstance(response, web.Response):
             response.headers["X-Request-Id"] = request_id
@@ -62,6 +74,8 @@ class Front:
             response.headers.setdefault("Cache-Control", "no-store")
         if self._gate is not None:
             self._gate.tell(request, response)
+        if self._cors is not None:
+            self._cors.mark(request, response)
         if (connection.broken or context.draining.is_set()) and not response.prepared:
             response.force_close()
         return response
@@ -71,18 +85,23 @@ class Front:
         try:
             return await self._routed(request)
         except web.HTTPException as error:
-            return http_problem(error, request_id)
+            return self._wording(request).failed(error, request_id)
         except AionError as error:
             if error.http_status >= 500 and not error.retryable:
                 client = self._clients.address_of(request)
                 log.error("edge.request_failed", request_id=request_id, client=client, code=error.code)
-            return problem(error, request_id)
+            return self._wording(request).refused(error, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
             client, at = self._clients.address_of(request), place_of(error)
             log.error("edge.request_crashed", request_id=request_id, client=client, error=type(error).__name__, at=at)
-            return internal_problem(request_id)
+            return self._wording(request).crashed(request_id)
+
+    def _wording(self, request: web.BaseRequest) -> Wording:
+        version, _, rest = request.rel_url.path_safe.removeprefix("/").partition("/")
+        noun = rest.partition("/")[0] if version == "v1" else ""
+        return self._wordings.get(noun, self._problems)
 
     async def _routed(self, request: web.BaseRequest) -> web.StreamResponse:
         """Strangers are not told what exists under `/v1/`."""

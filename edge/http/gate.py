@@ -49,6 +49,6 @@ class Gate:
             return
         fields = {"RateLimit": limit_field(verdict), "RateLimit-Policy": policy_field(verdict.buckets)}
         if isinstance(response, Answer):
-            response.add("".join(f"{name}: {value}\r\n" for name, value in fields.items()))
+            response.add_fields("".join(f"{name}: {value}\r\n" for name, value in fields.items()))
         else:
             response.headers.update(fields)

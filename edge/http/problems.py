@@ -3,7 +3,7 @@
 import json
 import math
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
 
@@ -12,6 +12,38 @@ from edge.tasks.errors import BodyInvalid, CancelTooLate
 from schemas.errors import AionError, InsufficientScope
 
 CONTENT_TYPE = "application/problem+json"
+
+
+class Wording(Protocol):
+    """How a door says that something went wrong."""
+
+    def refused(self, error: AionError, request_id: str) -> web.Response:
+        """The response for an error of AION's tree."""
+        ...
+
+    def failed(self, error: web.HTTPException, request_id: str) -> web.Response:
+        """The response for an error of the HTTP layer itself."""
+        ...
+
+    def crashed(self, request_id: str) -> web.Response:
+        """The response for a fault of ours."""
+        ...
+
+
+class Problems:
+    """RFC 9457, what every route says that has no wording of its own."""
+
+    def refused(self, error: AionError, request_id: str) -> web.Response:
+        """See `problem`."""
+        return problem(error, request_id)
+
+    def failed(self, error: web.HTTPException, request_id: str) -> web.Response:
+        """See `http_problem`."""
+        return http_problem(error, request_id)
+
+    def crashed(self, request_id: str) -> web.Response:
+        """See `internal_problem`."""
+        return internal_problem(request_id)
 
 
 def problem(error: AionError, request_id: str) -> web.Response:

@@ -1,5 +1,6 @@
 """Which handler answers a path and a method, and for whom."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, NamedTuple, TypeAlias
 
@@ -22,35 +23,37 @@ class Route(NamedTuple):
 
 Methods: TypeAlias = Mapping[str, Route]
 
-_VARIABLE = "{task_id}"
+_NAMED = re.compile(r"\{\w+\}")
+_VARIABLE = "{}"
 _AT = 3
-"""The segment of `/v1/<noun>/{task_id}[/...]` that varies, counted from the empty one before the first slash."""
+"""The segment of `/v1/<noun>/{id}[/...]` that varies, counted from the empty one before the first slash."""
 
 
 class Routes:
-    """Routes by path, then by method. In a path, `{task_id}` stands for any third segment that is not empty."""
+    """Routes by path, then by method. In a path, `{name}` stands for any third segment that is not empty."""
 
     def __init__(self, table: Mapping[str, Methods]) -> None:
-        self._table = table
+        self.paths = {path: tuple(methods) for path, methods in table.items()}
+        self._table = {_NAMED.sub(_VARIABLE, path): methods for path, methods in table.items()}
 
     def find(self, method: str, path: str) -> tuple[Route, str]:
-        """The route, and the path's task id, unchecked ("" where it has none).
+        """The route, and what stands in the path's variable, unchecked ("" where it has none).
 
         Raises `web.HTTPNotFound`, and `web.HTTPMethodNotAllowed` with `Allow`.
         """
-        methods, task_id = self._table.get(path), ""
+        methods, varying = self._table.get(path), ""
         if methods is None:
-            methods, task_id = self._of_task(path)
+            methods, varying = self._of_one(path)
         route = methods.get(method)
         if route is None:
             raise web.HTTPMethodNotAllowed(method, sorted(methods))
-        return route, task_id
+        return route, varying
 
-    def _of_task(self, path: str) -> tuple[Methods, str]:
+    def _of_one(self, path: str) -> tuple[Methods, str]:
         segments = path.split("/")
-        task_id = segments[_AT] if len(segments) > _AT else ""
+        varying = segments[_AT] if len(segments) > _AT else ""
         segments[_AT : _AT + 1] = [_VARIABLE]
-        methods = self._table.get("/".join(segments)) if task_id else None
+        methods = self._table.get("/".join(segments)) if varying else None
         if methods is None:
             raise web.HTTPNotFound
-        return methods, task_id
+        return methods, varying

@@ -5,19 +5,9 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
-from aiohttp import web
-
 from bus.port import Entry
-from bus.waiting import timeout
-from edge.http.answer import SERVER
+from edge.http.sse import Writer, comment
 from edge.tasks.reading import seen, state_of, without_params
-
-HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-store",
-    "X-Accel-Buffering": "no",
-    "Server": SERVER,
-}
 
 
 def frame(entry: Entry) -> bytes:
@@ -32,31 +22,6 @@ def named(name: str, data: bytes, sequence: int | None = None) -> bytes:
     """A frame by hand; `data` is JSON on one line."""
     head = f"id: {sequence}\nevent: {name}\n" if sequence is not None else f"event: {name}\n"
     return head.encode() + b"data: " + data + b"\n\n"
-
-
-def comment(text: str) -> bytes:
-    """Something for proxies to see and clients to skip."""
-    return f": {text}\n\n".encode()
-
-
-class SlowReader(Exception):
-    """The client took nothing for too long."""
-
-
-class Writer:
-    """Writes frames with a deadline each. What does not fit the socket is waited for, never queued."""
-
-    def __init__(self, response: web.StreamResponse, timeout_s: float) -> None:
-        self._response = response
-        self._timeout_s = timeout_s
-
-    async def write(self, data: bytes) -> None:
-        """Raises `SlowReader`, or `ConnectionError` when the client is gone."""
-        try:
-            async with timeout(self._timeout_s):
-                await self._response.write(data)
-        except TimeoutError:
-            raise SlowReader from None
 
 
 async def pump(entries: AsyncIterator[Entry], writer: Writer, draining: asyncio.Event, *, heartbeat_s: float) -> None:

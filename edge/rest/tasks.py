@@ -5,10 +5,11 @@ import json
 from aiohttp import web
 
 from actors.runtime import Context
-from edge.http.answer import REQUEST_ID, Answer
+from edge.http.answer import Answer
 from edge.http.front import TASK_ID, tenant_of
 from edge.http.headers import read_event_id
-from edge.rest.stream import HEADERS, SlowReader, Writer, named, pump
+from edge.http.sse import SlowReader, Writer, stream_headers
+from edge.rest.stream import named, pump
 from edge.settings import EdgeSettings
 from edge.tasks.desk import Desk
 from edge.tasks.reading import Seen
@@ -49,11 +50,12 @@ class Tasks:
         tenant_id = tenant_of(request)
         with self._desk.streaming(tenant_id):
             task_id = _task_id(request)
-            after = read_event_id(request.headers.get("Last-Event-ID") or request.query.get("after"))
+            asked = read_event_id(request.query.get("after"))
+            after = read_event_id(request.headers.get("Last-Event-ID")) or asked
             seen = await self._desk.find(tenant_id, task_id)
             if seen.result is not None and after and after >= seen.sequence:
                 return web.Response(status=204)
-            response = web.StreamResponse(headers=HEADERS | {"X-Request-Id": request[REQUEST_ID]})
+            response = web.StreamResponse(headers=stream_headers(request))
             await response.prepare(request)
             await self._feed(request, response, (tenant_id, task_id, after), seen)
             return response

@@ -3,7 +3,7 @@
 from typing import Annotated, Final, TypeVar
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, StringConstraints
 
 from bus.port import Bus, Question
 from bus.questions import AUTH_REFRESH, AUTH_REVOKE, AUTH_TOKEN
@@ -14,7 +14,7 @@ from edge.identity.public_keys import PublicKeys
 from edge.identity.refusals import Refusals, stranger
 from edge.settings import EdgeSettings
 from edge.tasks.bulkhead import Bulkhead
-from edge.tasks.request import check_depth, check_json, faults_of
+from edge.tasks.request import read_form
 from schemas.errors import BusDisconnected, Forbidden, Unauthenticated
 from schemas.identity import TokenIssue, TokenRefresh, TokenRevoke
 from schemas.ids import TenantId
@@ -38,7 +38,7 @@ class _Form(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class _Issue(_Form):
+class IssueForm(_Form):
     """With an API key in `Authorization`, or with an id token here."""
 
     id_token: Text | None = None
@@ -46,7 +46,9 @@ class _Issue(_Form):
     scopes: list[Scope] | None = None
 
 
-class _Refresh(_Form):
+class RefreshForm(_Form):
+    """A refresh token, which is good once."""
+
     refresh_token: Text
 
 
@@ -66,7 +68,7 @@ class Tokens:
 
     async def issue(self, request: web.BaseRequest) -> Answer:
         """Tokens for a credential, as RFC 6749 section 5.1 says them."""
-        form = await self._read(request, _Issue)
+        form = await self._read(request, IssueForm)
         asked = TokenIssue(
             api_key=bearer_of(request.headers.get("Authorization", "")),
             id_token=form.id_token,
@@ -77,12 +79,12 @@ class Tokens:
 
     async def refresh(self, request: web.BaseRequest) -> Answer:
         """The next pair for a refresh token, which is good once."""
-        form = await self._read(request, _Refresh)
+        form = await self._read(request, RefreshForm)
         return await self._ask(AUTH_REFRESH, TokenRefresh(refresh_token=form.refresh_token))
 
     async def revoke(self, request: web.BaseRequest) -> Answer:
         """`{}` whatever was sent: nothing of the refresh token's family is good any more (RFC 7009 section 2.2)."""
-        form = await self._read(request, _Refresh)
+        form = await self._read(request, RefreshForm)
         return await self._ask(AUTH_REVOKE, TokenRevoke(refresh_token=form.refresh_token))
 
     async def key_set(self, _request: web.BaseRequest) -> web.Response:
@@ -92,12 +94,7 @@ class Tokens:
 
     async def _read(self, request: web.BaseRequest, form: type[Form]) -> Form:
         body = await read_body(request, MAX_BODY_BYTES, self._settings.body_timeout_s)
-        check_depth(body, MAX_DEPTH)
-        check_json(body)
-        try:
-            return form.model_validate_json(body, strict=True)
-        except ValidationError as error:
-            raise faults_of(error, "the body does not fit: see errors") from None
+        return read_form(body, MAX_DEPTH, form, "the body does not fit: see errors")
 
     async def _ask(self, question: Question[Req, Rep], asked: Req) -> Answer:
         with self._asking.place(STRANGERS):

@@ -26,6 +26,7 @@ class Taken:
 
     task_id: TaskId
     replayed: bool
+    accepted_at_ms: int
     ended: Ended | None = None
 
 
@@ -74,7 +75,7 @@ async def accept(log: Log, event: Accepted, *, keyed: bool, within_s: float) -> 
         if taken is None:
             raise Unavailable("the task's history is just leaving the log: retry", retry_after_s=1) from None
         return taken
-    return Taken(event.task_id, replayed=False)
+    return Taken(event.task_id, False, event.at_ms)
 
 
 async def meet(log: Log, event: Accepted, *, keyed: bool, within_s: float) -> Taken | None:
@@ -87,7 +88,7 @@ async def meet(log: Log, event: Accepted, *, keyed: bool, within_s: float) -> Ta
     if not isinstance(first, Accepted) or first.fingerprint != event.fingerprint:
         raise _reused(keyed)
     ended = newest if isinstance(newest, Ended) else None
-    return Taken(event.task_id, replayed=first.event_id != event.event_id, ended=ended)
+    return Taken(event.task_id, first.event_id != event.event_id, first.at_ms, ended)
 
 
 def _reused(keyed: bool) -> AionError:

@@ -1,6 +1,6 @@
 """Which intents are answered at this moment, kept from the views of `MODULES` and `ENGINES`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from schemas.errors import UnknownIntent
 from schemas.message import Unreadable, decode
@@ -54,9 +54,24 @@ class Catalogue:
         named = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
         raise UnknownIntent(f"nobody answers the intent {intent!r}: known are {named or 'none yet'}")
 
+    @property
+    def modules(self) -> Sequence[ModuleRecord]:
+        """Every admitted package, by name."""
+        return sorted(self._modules.values(), key=lambda module: module.name)
+
+    @property
+    def engines(self) -> Sequence[EngineAdvert]:
+        """Every live executor instance, by engine."""
+        return sorted(self._engines.values(), key=lambda advert: (advert.engine, advert.instance))
+
     def listing(self) -> list[dict[str, object]]:
         """Every intent with the modules and engines that answer it, sorted by name."""
         return [self._row(intent) for intent in sorted(self._known)]
+
+    def engine_listing(self) -> list[dict[str, object]]:
+        """Every engine over its live instances, sorted by name."""
+        names = sorted({advert.engine for advert in self._engines.values()})
+        return [_engine([advert for advert in self.engines if advert.engine == name]) for name in names]
 
     def _row(self, intent: str) -> dict[str, object]:
         modules = [m for m in self._modules.values() if intent in m.intents]
@@ -73,3 +88,18 @@ class Catalogue:
     def _count(self) -> None:
         answerers: list[ModuleRecord | EngineAdvert] = [*self._modules.values(), *self._engines.values()]
         self._known = frozenset(intent for answerer in answerers for intent in answerer.intents)
+
+
+def _engine(adverts: Sequence[EngineAdvert]) -> dict[str, object]:
+    """One engine; a draining instance takes nothing more, so its slots do not count."""
+    taking = [advert for advert in adverts if not advert.draining]
+    return {
+        "engine": adverts[0].engine,
+        "route": adverts[0].route,
+        "intents": sorted({intent for advert in adverts for intent in advert.intents}),
+        "models": sorted({model for advert in adverts for model in advert.models}),
+        "devices": sorted({device for advert in adverts for device in advert.devices}),
+        "instances": len(adverts),
+        "slots": sum(advert.slots for advert in taking),
+        "free_slots": sum(advert.free_slots for advert in taking),
+    }

@@ -6,12 +6,14 @@ from typing import Any
 
 from actors.runtime import Context
 from bus.port import Entry
+from bus.questions import LEDGER_LIST
 from edge.settings import EdgeSettings
 from edge.tasks import reading
 from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.cancel import cancel
-from schemas.errors import BusDisconnected, Unavailable
+from schemas.errors import BusDisconnected, DeadlineExceeded, Unavailable
 from schemas.ids import TaskId, TenantId
+from schemas.ledger import LedgerList, LedgerPage
 
 
 class Desk:
@@ -35,6 +37,14 @@ class Desk:
         """The task's events that are still in the log, without their params. Raises `NotFound`."""
         with self._reading(tenant_id):
             return await reading.history(self._context.bus, tenant_id, task_id)
+
+    async def page(self, asked: LedgerList) -> LedgerPage:
+        """A page of a tenant's tasks from the ledger. Raises `InvalidRequest` for a forged cursor, `Unavailable`."""
+        with self._reading(TenantId(asked.tenant_id)):
+            try:
+                return await self._context.bus.rpc.ask(LEDGER_LIST, asked)
+            except DeadlineExceeded as error:
+                raise Unavailable("the ledger did not answer in time: ask again", retry_after_s=1.0) from error
 
     async def cancel(self, tenant_id: TenantId, task_id: TaskId) -> bytes:
         """The canonical result of the task, ended as CANCELED. Raises `CancelTooLate`, `NotFound`, `Unavailable`."""

@@ -1,7 +1,7 @@
 """How a task comes in, whatever the door: a place, an order, its durable acceptance, and the wait for its end."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import NamedTuple
 
 from actors.runtime import Context
@@ -32,6 +32,18 @@ class Submitted(NamedTuple):
 
     taken: Taken
     result: bytes | None
+
+
+class Held:
+    """A task that is AION's, and a place where its end arrives; `result` is awaited once."""
+
+    def __init__(self, taken: Taken, waiter: Waiter) -> None:
+        self.taken = taken
+        self._waiter = waiter
+
+    async def result(self, wait_s: float) -> bytes | None:
+        """The canonical result's JSON, None when it did not end within `wait_s` or the edge drains."""
+        return await _result(self.taken, self._waiter, wait_s)
 
 
 class Intake:
@@ -90,6 +102,13 @@ class Intake:
         with self._waiting.register(event.tenant_id, event.task_id) as waiter:
             taken = await self._take(order)
             return Submitted(taken, await _result(taken, waiter, wait_s))
+
+    @asynccontextmanager
+    async def hold(self, order: Order) -> AsyncIterator[Held]:
+        """Accept durably, and hear of the end for as long as it is held. Raises what `submit` raises."""
+        event = order.event
+        with self._waiting.register(event.tenant_id, event.task_id) as waiter:
+            yield Held(await self._take(order), waiter)
 
     async def _take(self, order: Order) -> Taken:
         """A replay is answered even when nobody answers its intent any more."""

@@ -5,9 +5,9 @@ import json
 import math
 import re
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from edge.tasks.errors import BodyInvalid, FieldError
@@ -15,6 +15,8 @@ from schemas.errors import Forbidden, InvalidRequest
 from schemas.ids import TaskId, TenantId, keyed_task_id, subject_token
 from schemas.message import encode
 from schemas.task import TaskRequest
+
+Form = TypeVar("Form", bound=BaseModel)
 
 _STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
@@ -48,18 +50,18 @@ def check_json(body: bytes) -> None:
 
 def read_request(body: bytes, max_depth: int) -> TaskRequest:
     """The task a body asks for. Raises `BodyInvalid` with a JSON Pointer for each fault; types are never coerced."""
+    return read_form(body, max_depth, TaskRequest, "the body is not a task: see errors")
+
+
+def read_form(body: bytes, max_depth: int, form: type[Form], complaint: str) -> Form:
+    """The form in a body. Raises `BodyInvalid` with a JSON Pointer for each fault; types are never coerced."""
     check_depth(body, max_depth)
     check_json(body)
     try:
-        return TaskRequest.model_validate_json(body, strict=True)
+        return form.model_validate_json(body, strict=True)
     except ValidationError as error:
-        raise faults_of(error, "the body is not a task: see errors") from None
-
-
-def faults_of(error: ValidationError, message: str) -> BodyInvalid:
-    """What pydantic found, as a refusal that says where and repeats nothing of the body."""
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    return BodyInvalid(message, [fault(f) for f in faults])
+        faults = error.errors(include_url=False, include_context=False, include_input=False)
+        raise BodyInvalid(complaint, [fault(f) for f in faults]) from None
 
 
 def check_tenant(request: TaskRequest, tenant_id: TenantId) -> None:

@@ -225,4 +225,5 @@ def _record(package: InstalledPackage) -> ModuleRecord:
         description=package.manifest.metadata.description or "",
         input_schema=spec.input_schema,
         output_schema=spec.output_schema,
+        openai=spec.openai,
     )

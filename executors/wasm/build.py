@@ -25,7 +25,8 @@ BUILD_TIMEOUT_S = 600
 _C_FLAGS = (
     "--target=wasm32-wasi", "-O2", "-std=c11", "-Wall", "-Wextra", "-Werror", "-s", "-Wl,-z,stack-size=32768",
 )  # fmt: skip
-_C_CORE = tuple(f"summarize_text/{name}" for name in ("arena.c", "json.h", "json.c", "summarize.h", "summarize.c"))
+_C_TEXT = tuple(f"summarize_text/{name}" for name in ("arena.c", "json.h", "json.c", "words.h"))
+_C_CORE = (*_C_TEXT, "summarize_text/summarize.h", "summarize_text/summarize.c")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
+    "embed_text": Recipe(
+        "ziglang",
+        (*_C_TEXT, "embed_text/embed.h", "embed_text/embed.c", "embed_text/reactor.c"),
+        (*_C_FLAGS, "-mexec-model=reactor"),
+    ),
     "extract_keywords": Recipe("componentize-py", ("agent.wit", "extract_keywords/app.py"), ("--stub-wasi",)),
     "summarize_stdio": Recipe("ziglang", (*_C_CORE, "summarize_text/command.c"), _C_FLAGS),
     "summarize_text": Recipe("ziglang", (*_C_CORE, "summarize_text/reactor.c"), (*_C_FLAGS, "-mexec-model=reactor")),

@@ -104,7 +104,7 @@ def the_edge_says_accepted_before_the_log_does(monkeypatch: pytest.MonkeyPatch) 
         try:
             return await accept(log, event, keyed=keyed, within_s=within_s)
         except Unavailable:
-            return Taken(event.task_id, replayed=False)
+            return Taken(event.task_id, False, event.at_ms)
 
     monkeypatch.setattr(edge.tasks.intake, "accept", hopeful)
 

@@ -238,7 +238,7 @@ async def test_no_task_may_take_longer_than_half_of_what_the_log_keeps() -> None
 
 async def test_unknown_routes_methods_and_ids_are_problems_too(world: World) -> None:
     for method, path, status in [
-        ("GET", "/nowhere", 404), ("GET", "/v1/nowhere", 404), ("GET", "/v1/tasks", 405),
+        ("GET", "/nowhere", 404), ("GET", "/v1/nowhere", 404), ("PUT", "/v1/tasks", 405),
         ("GET", "/v1/tasks/a.b", 400), ("GET", "/v1/stream/a*", 400), ("POST", "/v1/tasks/a%20b/cancel", 400),
     ]:  # fmt: skip
         found, headers, body = await world.call(method, path)

@@ -5,6 +5,7 @@ import random
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import asyncpg
 import pytest
@@ -150,6 +151,31 @@ async def test_pages_cover_everything_once_newest_first_also_among_equal_times(s
         with pytest.raises(InvalidRequest):
             await ledger.bus.rpc.ask(LEDGER_LIST, LedgerList(tenant_id="acme", before="forged"))
     assert seen == [f"t{number:02}" for number in reversed(range(25))]
+
+
+async def test_filters_narrow_a_page_and_results_are_left_out(settings: LedgerSettings) -> None:
+    server, story = MemoryServer(), Story()
+    bus = MemoryBus(server)
+    for number in range(4):
+        await live_one(bus, f"t{number}", 1, later_ms=1000 * number)
+    await bus.log.append(story.accepted("open", later_ms=9000), after=0)
+    async with Running(server, settings).serving() as ledger:
+        await ledger.reach(13)
+
+        async def found(**filters: Any) -> list[str]:
+            page = await ledger.bus.rpc.ask(LEDGER_LIST, LedgerList(tenant_id="acme", **filters))
+            assert all(task.result is None for task in page.tasks)
+            return [task.task_id for task in page.tasks]
+
+        assert await found() == ["open", "t3", "t2", "t1", "t0"]
+        assert await found(status="OK") == ["t3", "t2", "t1", "t0"]
+        assert await found(status="RUNNING") == ["open"]
+        assert await found(status="ERROR") == await found(intent="greet") == []
+        assert await found(intent="summarize", status="RUNNING") == ["open"]
+        assert await found(since_ms=NOW_MS + 1000, until_ms=NOW_MS + 3000) == ["t2", "t1"]
+        page = await ledger.bus.rpc.ask(LEDGER_LIST, LedgerList(tenant_id="acme", status="OK", limit=3))
+        assert page.next is not None
+        assert await found(status="OK", before=page.next) == ["t0"]
 
 
 async def test_a_crash_between_commit_and_its_answer_repeats_nothing(settings: LedgerSettings) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 import structlog
+from openai import AsyncOpenAI, BadRequestError
 
 from actors.runtime import Actor
 from actors.runtime.supervisor import Cast, Supervisor
@@ -54,6 +56,7 @@ class Spine:
     bus: Bus
     kafka: KafkaSettings
     http: aiohttp.ClientSession
+    openai: AsyncOpenAI
 
     async def submit(self, intent: str, params: dict[str, Any], *, prefer: str = "wait=20", **more: Any) -> Any:
         body = {"intent": intent, "params": params, **more}
@@ -88,7 +91,7 @@ def urls(server_folder: Path) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def packages() -> Path:
     out = ROOT / "build" / "packages"
-    for name in ("extract_keywords", "summarize_text"):
+    for name in ("embed_text", "extract_keywords", "summarize_text"):
         build(name, out)
     return out
 
@@ -119,8 +122,12 @@ async def running(urls: dict[str, str], packages: Path, left_out: tuple[type[Act
             await bus.kv.put(KEYS, f"apikey.{record.key_id}", encode(record))
             port = await _port(bus, running, {member[0].name for member in cast.members})
             headers = {"Authorization": f"Bearer {key}"}
-            async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", headers=headers) as http:
-                yield Spine(bus, KafkaSettings(bootstrap=urls["AION_KAFKA__BOOTSTRAP"]), http)
+            url = f"http://127.0.0.1:{port}"
+            async with (
+                aiohttp.ClientSession(url, headers=headers) as http,
+                AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as openai,
+            ):
+                yield Spine(bus, KafkaSettings(bootstrap=urls["AION_KAFKA__BOOTSTRAP"]), http, openai)
     finally:
         supervisor.drain()
         async with asyncio.timeout(30):
@@ -217,3 +224,55 @@ async def test_a_waiting_task_can_be_cancelled_and_stays_so(urls: dict[str, str]
         async with spine.http.post(path) as response:
             assert (response.status, (await response.json())["code"]) == (409, "already_ended")
         assert (await spine.get(answer["task_id"]))[1]["status"] == "CANCELED"
+
+
+async def test_openais_sdk_is_served_by_local_packages_and_billed_like_anybody(
+    urls: dict[str, str], packages: Path
+) -> None:
+    async with running(urls, packages) as spine:
+        sdk = spine.openai
+        assert {model.id async for model in sdk.models.list()} == {"embed", "summarize"}
+        raw = await sdk.chat.completions.with_raw_response.create(
+            model="summarize", messages=[{"role": "user", "content": TEXT}]
+        )
+        chat = raw.parse()
+        said = chat.choices[0].message.content
+        assert said
+        assert all(sentence in TEXT for sentence in said.split(". "))
+        assert chat.usage is not None
+        assert chat.usage.prompt_tokens == len(TEXT.split())
+        stream = await sdk.chat.completions.create(
+            model="summarize", messages=[{"role": "user", "content": TEXT}], stream=True
+        )
+        assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream]) == said
+        vectors = [one.embedding for one in (await sdk.embeddings.create(model="embed", input=["a cat", "cats"])).data]
+        assert [len(vector) for vector in vectors] == [256, 256]
+        with pytest.raises(BadRequestError) as refused:
+            await sdk.embeddings.create(model="embed", input="a cat", dimensions=7)
+        assert refused.value.code == "input_invalid"
+
+        await spine.caught_up()
+        async with spine.http.get("/v1/tasks", params={"intent": "summarize", "limit": 2}) as response:
+            listed = (await response.json())["tasks"]
+        assert raw.headers["X-Aion-Task-Id"] in {task["task_id"] for task in listed}
+        assert {(task["status"], task["intent"]) for task in listed} == {("OK", "summarize")}
+        async with spine.http.get("/v1/engines") as response:
+            (engine,) = (await response.json())["engines"]
+        assert engine["engine"] == "wasm"
+        assert {"embed", "keywords", "summarize"} <= set(engine["intents"])
+
+
+async def test_the_example_of_the_openai_page_runs_as_it_stands(urls: dict[str, str], packages: Path) -> None:
+    page = (ROOT / "docs" / "openai.md").read_text()
+    example = page.split("```python\n")[1].split("```")[0]
+    async with running(urls, packages) as spine:
+        here = example.replace("http://127.0.0.1:8080/v1", str(spine.openai.base_url))
+        here = here.replace('open("var/local/api-key").read().strip()', repr(spine.openai.api_key))
+        assert "127.0.0.1:8080" not in here
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", here, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        said, complaint = await asyncio.wait_for(process.communicate(), 30)
+    assert complaint == b""
+    assert "summarize by summarize_text" in said.decode()
+    assert said.decode().endswith("128\n")

@@ -18,6 +18,7 @@ from executors.wasm.build import build
 from executors.wasm.settings import WasmSettings
 from schemas.errors import DeadlineExceeded
 from schemas.events import Accepted, Brief, Ended, Outcome, Routed
+from schemas.faces import ChatFace
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.message import decode
 from schemas.registry import EngineAdvert, ModuleRecord
@@ -92,7 +93,10 @@ async def test_it_says_what_it_answers_and_is_gone_when_it_leaves(built_packages
     assert advert is not None
     assert "summarize" in decode(advert.value, EngineAdvert).intents
     assert module is not None
-    assert decode(module.value, ModuleRecord).digest.startswith("sha256:")
+    record = decode(module.value, ModuleRecord)
+    assert record.digest.startswith("sha256:")
+    assert isinstance(record.openai, ChatFace)
+    assert record.openai.answer == "/summary"
     assert await bus.kv.get(ENGINES, "wasm.one") is None
     assert await bus.kv.get(MODULES, "summarize_text") is not None
 

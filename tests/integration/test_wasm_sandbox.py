@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import json
 import os
 import signal
 import time
@@ -72,7 +73,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def packages() -> Path:
     out = ROOT / "build" / "packages"
-    for name in ("extract_keywords", "summarize_stdio", "summarize_text"):
+    for name in ("embed_text", "extract_keywords", "summarize_stdio", "summarize_text"):
         build(name, out)
     return out
 
@@ -161,6 +162,58 @@ async def test_a_long_text_is_summarised_well_within_its_deadline(ours: Sandbox)
     assert len(text) > 100_000
     answer = await ours.run("summarize_text", {"text": text, "max_sentences": 20}, 5)
     assert len(answer.result["sentences"]) == 20
+
+
+async def embedded(ours: Sandbox, *texts: str, **params: int) -> list[list[float]]:
+    result = (await ours.run("embed_text", {"texts": list(texts), **params}, 5)).result
+    vectors: list[list[float]] = result["vectors"]
+    assert [len(vector) for vector in vectors] == [result["dimensions"]] * len(texts)
+    return vectors
+
+
+def likeness(one: list[float], other: list[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+async def test_every_text_has_a_vector_of_length_one_and_always_the_same(ours: Sandbox) -> None:
+    texts = (ENGLISH, RUSSIAN, CHINESE, "a", "a b", "🚌🚌", "...", " \n", '\u0000"\\', "z" * 5000, "e\u0301", "ß")
+    vectors = await embedded(ours, *texts)
+    assert all(abs(likeness(vector, vector) - 1) < 1e-4 for vector in vectors)
+    assert vectors == await embedded(ours, *texts)
+    assert (await embedded(ours, *reversed(texts)))[::-1] == vectors
+    assert all(likeness(one, other) < 0.99 for i, one in enumerate(vectors) for other in vectors[:i])
+
+
+@pytest.mark.parametrize(
+    ("text", "near", "far"),
+    [
+        ("The cat sleeps on the mat.", "a cat was sleeping on mats", "Stock markets fell sharply today."),
+        ("Durable messages on a bus", "DURABLE MESSAGE BUSES", "A recipe for lemon cake"),
+        ("accommodation in Berlin", "acommodation Berlin", "the price of copper rose"),
+        ("猫が寝ている。", "猫は寝ています。", "株価が下落した。"),
+        ("Погода сегодня хорошая", "хорошая погода", "Москва большой город"),
+    ],
+)
+async def test_texts_that_share_words_or_pieces_are_nearer_than_others(
+    ours: Sandbox, text: str, near: str, far: str
+) -> None:
+    one, two, three = await embedded(ours, text, near, far)
+    assert likeness(one, two) > likeness(one, three) + 0.15
+
+
+async def test_the_length_of_vectors_is_the_callers_choice_within_bounds(ours: Sandbox) -> None:
+    for dimensions in (8, 100, 512):
+        assert len((await embedded(ours, ENGLISH, dimensions=dimensions))[0]) == dimensions
+    refused: list[dict[str, Any]] = [{"texts": []}, {"texts": [""]}, {"texts": ["a"] * 129}]
+    for params in [*refused, {"texts": ["a"], "dimensions": 7}]:
+        with pytest.raises(InputInvalid):
+            await ours.run("embed_text", params, 5)
+
+
+async def test_the_largest_answer_fits_into_the_log(ours: Sandbox) -> None:
+    texts = [" ".join(f"w{number}x{i}" for i in range(250)) for number in range(128)]
+    answer = await ours.run("embed_text", {"texts": texts, "dimensions": 512}, 5)
+    assert len(json.dumps(answer.result, separators=(",", ":"))) < 704 * 1024
 
 
 async def test_fuel_is_counted_where_it_is_limited(hostile: Sandbox) -> None:

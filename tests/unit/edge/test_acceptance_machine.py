@@ -110,7 +110,7 @@ class AcceptanceMachine(RuleBasedStateMachine):
         if known is None:
             assert self.run(looking) is None
         elif known.event.fingerprint == event.fingerprint:
-            assert self.run(looking) == Taken(event.task_id, replayed=True, ended=known.ended)
+            assert self.run(looking) == Taken(event.task_id, True, known.event.at_ms, known.ended)
         else:
             with pytest.raises(Conflict):
                 self.run(looking)

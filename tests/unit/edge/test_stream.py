@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 
 from bus.port import Entry
-from edge.rest.stream import SlowReader, Writer, pump
+from edge.http.sse import SlowReader, Writer
+from edge.rest.stream import pump
 
 
 class Socket:

@@ -1,0 +1,21 @@
+/* The reactor ABI: aion_alloc, aion_handle, aion_free. One request per instance, so nothing is ever given back early. */
+#include "embed.h"
+
+#include <stdlib.h>
+
+#define EXPORT(name) __attribute__((export_name(name)))
+#define ERROR_BIT (1ULL << 63)
+
+EXPORT("aion_alloc") uint8_t *aion_alloc(uint32_t length) { return malloc(length ? length : 1); }
+
+EXPORT("aion_free") void aion_free(uint8_t *bytes, uint32_t length) {
+    (void)length;
+    free(bytes);
+}
+
+EXPORT("aion_handle") uint64_t aion_handle(const uint8_t *input, uint32_t length) {
+    json_writer out = {0};
+    int good = embed(input, length, &out);
+    uint64_t packed = (uint64_t)(uintptr_t)out.bytes << 32 | (uint32_t)out.length;
+    return good ? packed : packed | ERROR_BIT;
+}
