@@ -1,13 +1,13 @@
 """What every door may do with tasks that exist, within the edge's bounds; taking new ones in is `Intake`'s."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from actors.runtime import Context
-from bus.port import Entry
 from edge.settings import EdgeSettings
-from edge.tasks import reading
+from edge.tasks import following, reading
+from edge.tasks.bookmark import START, Bookmark
 from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.cancel import cancel
 from schemas.errors import BusDisconnected, Unavailable
@@ -50,9 +50,11 @@ class Desk:
             self._check_connected()
             yield
 
-    def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int) -> AsyncIterator[Entry]:
-        """The task's events after sequence `after`, past and coming; it ends after the terminal one."""
-        return self._context.bus.log.follow(tenant_id, task_id, after=after)
+    def follow(
+        self, tenant_id: TenantId, task_id: TaskId, after: Bookmark = START
+    ) -> AbstractAsyncContextManager[following.Following]:
+        """The task's stream behind `after`. Raises `NotFound`, alike for unknown tasks and others', `Unavailable`."""
+        return following.follow(self._context.bus, tenant_id, task_id, after)
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
