@@ -6,6 +6,7 @@ No cell, no socket, no schema, nobody else to serve. What the sandbox costs is r
 
 import argparse
 import asyncio
+import socket
 import statistics
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from executors.wasm.engine import new_engine
 from executors.wasm.engine_settings import kind_of
 from executors.wasm.frames import Limits
 from executors.wasm.guest_reactor import ReactorGuest
+from executors.wasm.speech import Speech
 
 PACKAGE = "summarize_text"
 SENTENCES = (
@@ -54,7 +56,7 @@ class Figures:
 def floor_guest(package: InstalledPackage) -> Callable[[bytes], bytes]:
     """The package as a plain function: a fresh instance for every call."""
     engine = new_engine(kind_of("reactor", metered=False))
-    guest = ReactorGuest(engine, str(package.artifact))
+    guest = ReactorGuest(engine, str(package.artifact), Speech(socket.socketpair()[0]))
 
     def call(payload: bytes) -> bytes:
         instance = guest.open(LIMITS)

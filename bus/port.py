@@ -95,9 +95,9 @@ class Log(Protocol):
         ...
 
     async def events(
-        self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S
+        self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> tuple[Entry, ...]:
-        """All events of the task that are still in the window, in order."""
+        """All events of the task after sequence `after` that are still in the window, in order."""
         ...
 
     def read(self, after: int, *, batch: int = 1000, linger_s: float = 0.0) -> AbstractAsyncContextManager[Reader]:
@@ -109,6 +109,15 @@ class Log(Protocol):
 
     def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0) -> AsyncIterator[Entry]:
         """The task's events after `after`, replayed and then live, without gap or repeat; ends after `ended`."""
+        ...
+
+    def watch(
+        self, tenant_id: TenantId, task_id: TaskId, stirred: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Calls `stirred()` when an event of the task was stored; it may not block.
+
+        It only wakes, and a wake-up may be lost with a connection: who must not miss one looks now and then as well.
+        """
         ...
 
     def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AbstractAsyncContextManager[None]:
@@ -318,8 +327,23 @@ class Tokens(Protocol):
         """Send one delta (about 30 ms of tokens); not durable, not acknowledged."""
         ...
 
-    def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0) -> AbstractAsyncContextManager[Reader]:
-        """The task's deltas after token sequence `after`, replayed and then live."""
+    async def kept(
+        self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> tuple[Entry, ...]:
+        """The task's oldest deltas after token sequence `after` that are still kept: some 128 KiB of them, in order.
+
+        None when there is nothing more, also when the server lost them. What was just published may be missing still.
+        Raises `Unavailable`.
+        """
+        ...
+
+    def live(
+        self, tenant_id: TenantId, task_id: TaskId, callback: Callable[[bytes], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Calls `callback(data)` for each delta of the task sent from now on; it may not block.
+
+        It hears what `kept` that is asked later does not return; what is sent while the connection is away is missed.
+        """
         ...
 
 

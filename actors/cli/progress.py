@@ -24,6 +24,10 @@ class Screen(Protocol):
         """One event of the stream."""
         ...
 
+    def text(self, text: str, *, fresh: bool) -> None:
+        """Text that the engine says; with `fresh` in place of what it said before."""
+        ...
+
     def note(self, text: str) -> None:
         """Something about the watching itself."""
         ...
@@ -67,6 +71,13 @@ class Lines:
             emit(body, as_json=True)
         else:
             talk(f"{sequence or '-':>8}  {name}{_where(body)}")
+
+    def text(self, text: str, *, fresh: bool) -> None:
+        """See `Screen.text`."""
+        if self._as_json:
+            emit({"event": "partial" if fresh else "token", "text": text}, as_json=True)
+        else:
+            talk(f"{'':>8}  {'' if fresh else '+ '}{text.rstrip()}")
 
     def note(self, text: str) -> None:
         """See `Screen.note`."""
@@ -122,6 +133,10 @@ class LiveLine:
         """See `Screen.event`."""
         self._seen = self._seen.after(name, body)
         self._print(body.get("at_ms"), name, _where(body))
+
+    def text(self, text: str, *, fresh: bool) -> None:
+        """See `Screen.text`."""
+        self._console.print(f"{'' if fresh else '+ '}{text.rstrip()}", style="dim", markup=False)
 
     def note(self, text: str) -> None:
         """See `Screen.note`."""

@@ -57,7 +57,12 @@ def follow(door: Door, task_id: str, attempts: int, shown: Screen) -> Any:
                 if frame.name == "done":
                     shown.done(body)
                     return body
-                shown.event(frame.name, frame.event_id, body)
+                if frame.name in ("partial", "token"):
+                    shown.text(body["text"], fresh=frame.name == "partial")
+                elif frame.name == "error":
+                    shown.note(f"the edge gave up: {body.get('detail')}")
+                else:
+                    shown.event(frame.name, frame.event_id, body)
         except (Unavailable, TimeoutError) as error:
             shown.note(f"the stream was lost: {error}")
         failed += 1

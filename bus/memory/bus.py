@@ -55,7 +55,6 @@ class MemoryBus:
         """
         self._link.cut()
         self._server.log.stored.ring()
-        self._server.tokens.stored.ring()
 
     def lose(self) -> None:
         """The connection is away until `restore`: calls raise `BusDisconnected`; acks and live events are lost."""
@@ -65,7 +64,6 @@ class MemoryBus:
         """It is back: views catch up, readers go on where they were, takers take again."""
         self._link.restore()
         self._server.log.stored.ring()
-        self._server.tokens.stored.ring()
 
     async def __aenter__(self) -> "MemoryBus":
         """Itself."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from contextvars import copy_context
 
 from bus.matching import matches
@@ -10,7 +10,7 @@ from bus.memory.link import Link
 from bus.memory.reader import MemoryReader
 from bus.memory.server import MemoryServer
 from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
-from bus.subjects import live_of_event
+from bus.subjects import live_of_event, live_of_task
 from schemas.errors import Unavailable
 from schemas.events import AuditEvent, TaskEvent
 from schemas.ids import TaskId, TenantId, subject_token
@@ -44,12 +44,12 @@ class MemoryLog:
         return found[-1] if found else None
 
     async def events(
-        self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S
+        self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> tuple[Entry, ...]:
         """See `bus.port.Log.events`."""
         await self._link.cross()
         subject_token(tenant_id), subject_token(task_id)
-        return self._store.of_task(tenant_id, task_id)
+        return tuple(entry for entry in self._store.of_task(tenant_id, task_id) if entry.sequence > after)
 
     @asynccontextmanager
     async def read(self, after: int, *, batch: int = 1000, linger_s: float = 0.0) -> AsyncIterator[Reader]:
@@ -75,10 +75,19 @@ class MemoryLog:
             if not self._link.up or self._store.of_task(tenant_id, task_id) == found:
                 await self._store.stored.wait()
 
-    @asynccontextmanager
-    async def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AsyncIterator[None]:
+    def watch(
+        self, tenant_id: TenantId, task_id: TaskId, stirred: Callable[[], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """See `bus.port.Log.watch`."""
+        return self._listen(live_of_task(tenant_id, task_id), lambda _: stirred())
+
+    def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AbstractAsyncContextManager[None]:
         """See `bus.port.Log.live`; the subject is the one it is stored under."""
-        key, pattern, context = object(), live_of_event(event), copy_context()
+        return self._listen(live_of_event(event), lambda entry: callback(entry.subject, entry.sequence, entry.data))
+
+    @asynccontextmanager
+    async def _listen(self, pattern: str, callback: Callable[[Entry], None]) -> AsyncIterator[None]:
+        key, context = object(), copy_context()
 
         def pass_on(entry: Entry) -> None:
             if self._link.up and matches(pattern, entry.subject.replace("aion.task.", "aion.live.", 1)):
@@ -86,7 +95,7 @@ class MemoryLog:
 
         def deliver(entry: Entry) -> None:
             if key in self._store.listeners:
-                callback(entry.subject, entry.sequence, entry.data)
+                callback(entry)
 
         def forget() -> None:
             self._store.listeners.pop(key, None)

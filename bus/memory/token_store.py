@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable
 
-from bus.memory.link import Bell
 from bus.port import Entry
 
 _MAX_ENTRIES = 100_000
@@ -18,7 +17,7 @@ class TokenStore:
         self._entries: deque[Entry] = deque(maxlen=_MAX_ENTRIES)
         self._by_subject: dict[str, deque[Entry]] = {}
         self._sequence = 0
-        self.stored = Bell()
+        self.listeners: dict[object, Callable[[str, bytes], None]] = {}
 
     def append(self, subject: str, data: bytes) -> None:
         """Store one delta."""
@@ -27,7 +26,14 @@ class TokenStore:
         entry = Entry(self._sequence, self._now_ns(), subject, data)
         self._entries.append(entry)
         self._by_subject.setdefault(subject, deque()).append(entry)
-        self.stored.ring()
+        for listener in list(self.listeners.values()):
+            listener(subject, data)
+
+    def lose(self) -> None:
+        """Forget all, as a server that restarts does: its sequences begin anew."""
+        self._entries.clear()
+        self._by_subject.clear()
+        self._sequence = 0
 
     def after(self, subject: str, sequence: int) -> list[Entry]:
         """The subject's deltas that follow `sequence`."""

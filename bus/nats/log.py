@@ -4,25 +4,23 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 from bus.nats.appender import Appender
 from bus.nats.connection import Connection
+from bus.nats.direct import direct_entry, read_batch
 from bus.nats.layout import SECOND_NS
 from bus.nats.message import Message
 from bus.nats.reader import EntryReader, Start, open_reader
 from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
 from bus.subjects import LOG_STREAM, live_of_event, live_of_task, of_event, of_task
-from bus.waiting import timeout, wait_at_most
+from bus.waiting import wait_at_most
 from schemas.errors import Unavailable, WrongSequence
 from schemas.events import AuditEvent, TaskEvent
 from schemas.ids import TaskId, TenantId
 from schemas.message import encode
 
 _MAX_EVENTS = 256
-_END_OF_BATCH = ("204", "404")
-"""All were sent; there is none. Anything else, 503 while the stream has no leader, is not an empty task (ADR-31)."""
 _LIVE_SAFETY_S = 2.0
 
 
@@ -71,36 +69,14 @@ class NatsLog:
     async def _last(self, subject: str, timeout_s: float) -> Entry | None:
         body = json.dumps({"last_by_subj": subject}).encode()
         message = await self._connection.request(f"$JS.API.DIRECT.GET.{LOG_STREAM}", body, timeout_s=timeout_s)
-        return _direct_entry(message)
+        return direct_entry(message)
 
     async def events(
-        self, tenant_id: TenantId, task_id: TaskId, *, timeout_s: float = DEFAULT_TIMEOUT_S
+        self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> tuple[Entry, ...]:
         """See `bus.port.Log.events`."""
-        body = {"seq": 1, "next_by_subj": of_task(tenant_id, task_id), "batch": _MAX_EVENTS}
-        found: list[Entry] = []
-        ended: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-
-        def collect(message: Message) -> None:
-            entry = _direct_entry(message)
-            if entry is not None:
-                found.append(entry)
-            elif not ended.done():
-                ended.set_result(message.status)
-
-        inbox = self._connection.inbox()
-        subscription = await self._connection.subscribe(inbox, collect)
-        try:
-            await self._connection.publish(f"$JS.API.DIRECT.GET.{LOG_STREAM}", json.dumps(body).encode(), reply=inbox)
-            async with timeout(timeout_s):
-                code = await ended
-        except TimeoutError as error:
-            raise Unavailable(f"the log did not answer within {timeout_s:g} s", retry_after_s=1.0) from error
-        finally:
-            await self._connection.unsubscribe(subscription)
-        if code not in _END_OF_BATCH:
-            raise Unavailable(f"the log cannot be read now (status {code})", retry_after_s=1.0)
-        return tuple(found)
+        body = {"seq": after + 1, "next_by_subj": of_task(tenant_id, task_id), "batch": _MAX_EVENTS}
+        return await read_batch(self._connection, LOG_STREAM, body, timeout_s)
 
     def read(self, after: int, *, batch: int = 1000, linger_s: float = 0.0) -> AbstractAsyncContextManager[Reader]:
         """See `bus.port.Log.read`."""
@@ -118,9 +94,8 @@ class NatsLog:
         `_LIVE_SAFETY_S` and never an event.
         """
         woken = asyncio.Event()
-        subscription = await self._connection.subscribe(live_of_task(tenant_id, task_id), lambda _: woken.set())
         position = after
-        try:
+        async with self.watch(tenant_id, task_id, woken.set):
             while True:
                 woken.clear()
                 for entry in await self._patiently_read(tenant_id, task_id):
@@ -130,6 +105,13 @@ class NatsLog:
                     if entry.subject.startswith("aion.task.ended."):
                         return
                 await wait_at_most(woken, _LIVE_SAFETY_S)
+
+    @asynccontextmanager
+    async def watch(self, tenant_id: TenantId, task_id: TaskId, stirred: Callable[[], None]) -> AsyncIterator[None]:
+        """See `bus.port.Log.watch`."""
+        subscription = await self._connection.subscribe(live_of_task(tenant_id, task_id), lambda _: stirred())
+        try:
+            yield
         finally:
             await self._connection.unsubscribe(subscription)
 
@@ -179,19 +161,3 @@ class NatsLog:
         if config.get("max_age", 0) != max_age_ns:
             update = {**config, "max_age": max_age_ns}
             await self._connection.api(f"STREAM.UPDATE.{LOG_STREAM}", update, timeout_s=timeout_s)
-
-
-def _direct_entry(message: Message) -> Entry | None:
-    """The entry of a direct get (ADR-31), None for `not found` and for the end of a batch."""
-    headers = message.headers
-    if "Nats-Sequence" not in headers:
-        return None
-    at_ns = _nanoseconds(headers["Nats-Time-Stamp"])
-    return Entry(int(headers["Nats-Sequence"]), at_ns, headers["Nats-Subject"], message.data)
-
-
-def _nanoseconds(timestamp: str) -> int:
-    """RFC 3339 with up to nine fractional digits, which `datetime` alone would cut to six."""
-    whole, _, fraction = timestamp.rstrip("Z").partition(".")
-    seconds = int(datetime.fromisoformat(f"{whole}+00:00").timestamp())
-    return seconds * SECOND_NS + int(fraction.ljust(9, "0")[:9] or 0)

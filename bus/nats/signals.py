@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from bus.nats.connection import Connection
+from bus.nats.direct import read_batch
 from bus.nats.message import Message
-from bus.nats.reader import EntryReader, Start, open_reader
-from bus.port import DEFAULT_TIMEOUT_S, Reader
+from bus.port import DEFAULT_TIMEOUT_S, Entry
 from bus.subjects import TOKENS_STREAM, tokens_of_task
 from schemas.ids import TaskId, TenantId
+
+_PAGE = {"batch": 64, "max_bytes": 128 << 10}
 
 
 class NatsSignals:
@@ -48,12 +50,21 @@ class NatsTokens:
         """See `bus.port.Tokens.publish`."""
         await self._connection.publish(tokens_of_task(tenant_id, task_id), data)
 
-    def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0) -> AbstractAsyncContextManager[Reader]:
-        """See `bus.port.Tokens.follow`."""
-        return self._follow(tokens_of_task(tenant_id, task_id), after)
+    async def kept(
+        self, tenant_id: TenantId, task_id: TaskId, *, after: int = 0, timeout_s: float = DEFAULT_TIMEOUT_S
+    ) -> tuple[Entry, ...]:
+        """See `bus.port.Tokens.kept`."""
+        wanted = {"seq": after + 1, "next_by_subj": tokens_of_task(tenant_id, task_id)}
+        return await read_batch(self._connection, TOKENS_STREAM, wanted | _PAGE, timeout_s)
 
     @asynccontextmanager
-    async def _follow(self, subject: str, after: int) -> AsyncIterator[Reader]:
-        start = Start(after=after, filter=subject)
-        async with open_reader(self._connection, TOKENS_STREAM, start, batch=256) as reader:
-            yield EntryReader(reader)
+    async def live(
+        self, tenant_id: TenantId, task_id: TaskId, callback: Callable[[bytes], None]
+    ) -> AsyncIterator[None]:
+        """See `bus.port.Tokens.live`."""
+        subject = tokens_of_task(tenant_id, task_id)
+        subscription = await self._connection.subscribe(subject, lambda message: callback(message.data))
+        try:
+            yield
+        finally:
+            await self._connection.unsubscribe(subscription)

@@ -10,6 +10,7 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from pydantic import ValidationError
 
 from aion.v1 import tasks_pb2
+from edge.tasks.bookmark import Bookmark
 from edge.tasks.errors import BodyInvalid, FieldError
 from edge.tasks.request import fault
 from schemas.errors import InvalidRequest, PayloadTooLarge
@@ -64,11 +65,11 @@ def read_wait(message: tasks_pb2.SubmitRequest, default_s: float, max_s: float) 
     return min(message.wait_s, max_s)
 
 
-def read_after(message: tasks_pb2.StreamRequest) -> int:
-    """The last sequence that the client saw. Raises `InvalidRequest` for what no log reaches."""
-    if message.after > MAX_SEQUENCE:
+def read_after(message: tasks_pb2.StreamRequest) -> Bookmark:
+    """What the client saw last. Raises `InvalidRequest` for what no log reaches."""
+    if max(message.after, message.after_delta) > MAX_SEQUENCE:
         raise InvalidRequest(f"after={message.after} is no sequence: send that of the last event you saw")
-    return message.after
+    return Bookmark(message.after, message.after_delta)
 
 
 def _sla(message: tasks_pb2.Sla) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`aion.v1.AionTasks`: what REST does, as calls."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Final
 
@@ -9,7 +9,6 @@ import grpc
 
 from actors.runtime import Context
 from aion.v1 import tasks_pb2
-from bus.port import Entry
 from edge.grpc.calls import Call, Calls, Method
 from edge.grpc.reading import read_after, read_task, read_wait
 from edge.grpc.writing import broken_off, intents_message, result_message, stream_event, task_state
@@ -17,11 +16,13 @@ from edge.http.routes import ANY_CALLER
 from edge.settings import EdgeSettings
 from edge.tasks.catalogue import Catalogue
 from edge.tasks.desk import Desk
+from edge.tasks.following import LOOK_S, Following
 from edge.tasks.intake import Intake
+from edge.tasks.items import Item
 from edge.tasks.reading import Seen
 from edge.tasks.request import name_task, read_task_id
 from schemas import scopes
-from schemas.errors import BusDisconnected, InvalidRequest, Unavailable
+from schemas.errors import InvalidRequest, Unavailable
 
 NAME: Final = tasks_pb2.DESCRIPTOR.services_by_name["AionTasks"].full_name
 REPLY_S: Final = 0.1
@@ -72,16 +73,14 @@ class AionTasks:
     async def stream(self, request: tasks_pb2.StreamRequest, call: Call) -> AsyncGenerator[tasks_pb2.StreamEvent, None]:
         """Past and coming events; `error` and a status before the task's end, so that a client resumes."""
         tenant_id, task_id, after = call.caller.tenant_id, read_task_id(request.task_id), read_after(request)
-        seen = await self._desk.find(tenant_id, task_id)
-        if seen.sequence == 0 and seen.result is not None:  # from the ledger: only the end is left
-            yield tasks_pb2.StreamEvent(done=result_message(seen.result))
-            return
         try:
-            entries = self._desk.follow(tenant_id, task_id, after=after)
-            async with aclosing(_until(entries, self._context.draining)) as open_entries:
-                async for entry in open_entries:
-                    yield stream_event(entry)
-        except (BusDisconnected, _Draining) as error:
+            async with (
+                self._desk.follow(tenant_id, task_id, after) as following,
+                aclosing(_until(following, self._context.draining)) as items,
+            ):
+                async for item in items:
+                    yield stream_event(item)
+        except (Unavailable, _Draining) as error:
             yield broken_off(error)
             raise
 
@@ -116,24 +115,16 @@ def _key(request: tasks_pb2.SubmitRequest, call: Call) -> str | None:
     return request.idempotency_key
 
 
-async def _until(entries: AsyncIterator[Entry], draining: asyncio.Event) -> AsyncGenerator[Entry, None]:
-    """The entries, as long as the edge stays. Raises `_Draining`."""
+async def _until(following: Following, draining: asyncio.Event) -> AsyncGenerator[Item, None]:
+    """The items to the end, as long as the edge stays. Raises `_Draining`."""
     stop = asyncio.ensure_future(draining.wait())
-    coming: asyncio.Future[Entry | None] | None = None
+    stop.add_done_callback(lambda _: following.leave())
     try:
-        while True:
-            coming = asyncio.ensure_future(anext(entries, None))
-            await asyncio.wait({coming, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if not coming.done():
-                raise _Draining("this edge is draining: stream again after the last sequence", retry_after_s=1)
-            entry = coming.result()
-            if entry is None:
-                return
-            yield entry
+        while not following.ended:
+            item = await following.next(LOOK_S)
+            if item is not None:
+                yield item
+            elif stop.done():
+                raise _Draining(f"this edge is draining: stream again after {following.mark}", retry_after_s=1)
     finally:
         stop.cancel()
-        if coming is not None:
-            coming.cancel()
-            await asyncio.gather(coming, return_exceptions=True)
-        if isinstance(entries, AsyncGenerator):
-            await entries.aclose()

@@ -7,9 +7,8 @@ from google.protobuf.struct_pb2 import ListValue, Struct, Value
 from msgspec import Struct as Part
 
 from aion.v1 import tasks_pb2
-from bus.port import Entry
 from edge.grpc.reading import EXACT
-from edge.tasks.reading import seen, state_of
+from edge.tasks.items import Finished, Happened, Item, Missed, Said
 from schemas.errors import AionError
 from schemas.message import Decoder, decode, read
 
@@ -51,15 +50,21 @@ def task_state(event: str) -> str:
     return _word("TASK_STATE", event)
 
 
-def stream_event(entry: Entry) -> tasks_pb2.StreamEvent:
-    """An entry of the task's history; the terminal one is `done` and carries the canonical result."""
-    event = tasks_pb2.StreamEvent(sequence=entry.sequence)
-    state = state_of(entry)
-    if state == "ended":
-        event.done.CopyFrom(result_message(seen(entry).result or b"{}"))
-    else:
-        step = read(_steps, entry.data)
-        event.progress.CopyFrom(tasks_pb2.Progress(state=task_state(state), at_ms=step.at_ms, engine=step.engine))
+def stream_event(item: Item) -> tasks_pb2.StreamEvent:
+    """An item of the task's stream; the last one is `done` and carries the canonical result."""
+    event = tasks_pb2.StreamEvent(sequence=item.mark.sequence, delta=item.mark.number)
+    match item:
+        case Happened(_, name, data):
+            step = read(_steps, data)
+            event.progress.CopyFrom(tasks_pb2.Progress(state=task_state(name), at_ms=step.at_ms, engine=step.engine))
+        case Finished(_, result):
+            event.done.CopyFrom(result_message(result))
+        case Said(_, text, True):
+            _fill_object(event.partial.result, {"text": text})
+        case Said(_, text, _):
+            event.token.text = text
+        case Missed(_, deltas):
+            event.gap.missing = deltas
     return event
 
 

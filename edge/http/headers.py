@@ -31,12 +31,3 @@ def read_prefer(values: list[str], default_s: float, max_s: float) -> Preference
         wait_s = min(float(found["wait"]), max_s)
         return Preference(wait_s, f"wait={wait_s:g}")
     return Preference(0.0, "respond-async") if "respond-async" in found else Preference(default_s)
-
-
-def read_event_id(text: str | None) -> int:
-    """`Last-Event-ID` as a log sequence, 0 without one. Raises `InvalidRequest`."""
-    if not text:
-        return 0
-    if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise InvalidRequest(f"Last-Event-ID {text[:40]!r} is not the id of an event: resend the last `id:` you saw")
-    return int(text)

@@ -48,12 +48,7 @@ class Problems:
 
 def problem(error: AionError, request_id: str) -> web.Response:
     """The response for an error of AION's tree, with `Retry-After` wherever coming back can help."""
-    body = _members(error.code, error.http_status, error.message, request_id, retryable=error.retryable)
-    if isinstance(error, BodyInvalid):
-        body["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.errors]
-    if isinstance(error, CancelTooLate):
-        body["result"] = json.loads(error.result)
-    response = _response(error.http_status, body)
+    response = _response(error.http_status, described(error, request_id))
     if error.http_status in (429, 503):
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 1)))
     if error.http_status == 401:
@@ -61,6 +56,16 @@ def problem(error: AionError, request_id: str) -> web.Response:
     if isinstance(error, InsufficientScope):  # RFC 6750 section 3.1
         response.headers["WWW-Authenticate"] = 'Bearer realm="aion", error="insufficient_scope"'
     return response
+
+
+def described(error: AionError, request_id: str) -> dict[str, Any]:
+    """The members of a problem for an error of AION's tree, wherever it is told."""
+    body = _members(error.code, error.http_status, error.message, request_id, retryable=error.retryable)
+    if isinstance(error, BodyInvalid):
+        body["errors"] = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.errors]
+    if isinstance(error, CancelTooLate):
+        body["result"] = json.loads(error.result)
+    return body
 
 
 def http_problem(error: web.HTTPException, request_id: str) -> web.Response:

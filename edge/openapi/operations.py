@@ -72,7 +72,7 @@ _KEY = _parameter(
     "order-7",
 )
 _PREFER = _parameter("Prefer", "header", "`wait=N` seconds at most, or `respond-async`.", {"type": "string"}, "wait=10")
-_EVENT_ID = {"type": "string", "pattern": "^[0-9]{0,18}$"}
+_EVENT_ID = {"type": "string", "pattern": r"^([0-9]{1,18}(\.[0-9]{1,18})?)?$"}
 _TIME = {
     "type": "string",
     "anyOf": [

@@ -1,58 +1,37 @@
 """Server-sent events (WHATWG HTML section 9.2): a task's history and future as one resumable stream."""
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import Any
 
-from bus.port import Entry
 from edge.http.sse import Writer, comment
-from edge.tasks.reading import seen, state_of, without_params
+from edge.tasks.bookmark import START, Bookmark
+from edge.tasks.following import Following
+from edge.tasks.items import Item, told
 
 
-def frame(entry: Entry) -> bytes:
-    """One event of the stream. The terminal one is named `done` and carries the canonical result."""
-    if state_of(entry) == "ended":
-        return named("done", seen(entry).result or b"{}", entry.sequence)
-    body = json.dumps(without_params(entry), separators=(",", ":")).encode()
-    return named(state_of(entry), body, entry.sequence)
+def frame(item: Item) -> bytes:
+    """One event of the stream, with its resume id."""
+    name, data = told(item)
+    return named(name, data, item.mark)
 
 
-def named(name: str, data: bytes, sequence: int | None = None) -> bytes:
+def named(name: str, data: bytes, mark: Bookmark = START) -> bytes:
     """A frame by hand; `data` is JSON on one line."""
-    head = f"id: {sequence}\nevent: {name}\n" if sequence is not None else f"event: {name}\n"
+    head = f"id: {mark}\nevent: {name}\n" if mark.sequence else f"event: {name}\n"
     return head.encode() + b"data: " + data + b"\n\n"
 
 
-async def pump(entries: AsyncIterator[Entry], writer: Writer, draining: asyncio.Event, *, heartbeat_s: float) -> None:
-    """Write every entry until the iterator ends, a comment whenever it is quiet, and a last one on a drain."""
+async def pump(following: Following, writer: Writer, draining: asyncio.Event, *, heartbeat_s: float) -> None:
+    """Write every item to the end, a comment whenever it is quiet, and a last one with the resume id on a drain."""
     stop = asyncio.ensure_future(draining.wait())
-    coming = asyncio.ensure_future(_next(entries))
+    stop.add_done_callback(lambda _: following.leave())
     try:
-        while True:
-            await asyncio.wait({coming, stop}, timeout=heartbeat_s, return_when=asyncio.FIRST_COMPLETED)
-            if coming.done():
-                entry = coming.result()
-                if entry is None:
-                    break
-                await writer.write(frame(entry))
-                coming = asyncio.ensure_future(_next(entries))
-            elif stop.done():
-                await writer.write(comment("draining: reconnect with Last-Event-ID"))
-                break
-            else:
+        while not (following.ended or stop.done()):
+            item = await following.next(heartbeat_s)
+            if item is not None:
+                await writer.write(frame(item))
+            elif not stop.done():
                 await writer.write(comment("alive"))
+        if not following.ended:
+            await writer.write(comment(f"draining: reconnect with Last-Event-ID {following.mark}"))
     finally:
-        await _cancelled(stop, coming)
-        if isinstance(entries, AsyncGenerator):
-            await entries.aclose()
-
-
-async def _next(entries: AsyncIterator[Entry]) -> Entry | None:
-    return await anext(entries, None)
-
-
-async def _cancelled(*tasks: "asyncio.Future[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        stop.cancel()

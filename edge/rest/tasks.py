@@ -5,17 +5,18 @@ import json
 from aiohttp import web
 
 from actors.runtime import Context
-from edge.http.answer import Answer
+from edge.http.answer import REQUEST_ID, Answer
 from edge.http.front import TASK_ID, tenant_of
-from edge.http.headers import read_event_id
+from edge.http.problems import described
 from edge.http.sse import SlowReader, Writer, stream_headers
 from edge.rest.stream import named, pump
 from edge.settings import EdgeSettings
+from edge.tasks.bookmark import read_bookmark
 from edge.tasks.desk import Desk
-from edge.tasks.reading import Seen
+from edge.tasks.following import Following
 from edge.tasks.request import read_task_id
-from schemas.errors import BusDisconnected
-from schemas.ids import TaskId, TenantId
+from schemas.errors import Unavailable
+from schemas.ids import TaskId
 
 
 class Tasks:
@@ -49,43 +50,32 @@ class Tasks:
         """Server-sent events; 204 when the client has already seen the last one, which stops an `EventSource`."""
         tenant_id = tenant_of(request)
         with self._desk.streaming(tenant_id):
-            task_id = _task_id(request)
-            asked = read_event_id(request.query.get("after"))
-            after = read_event_id(request.headers.get("Last-Event-ID")) or asked
-            seen = await self._desk.find(tenant_id, task_id)
-            if seen.result is not None and after and after >= seen.sequence:
-                return web.Response(status=204)
-            response = web.StreamResponse(headers=stream_headers(request))
-            await response.prepare(request)
-            await self._feed(request, response, (tenant_id, task_id, after), seen)
-            return response
+            asked = read_bookmark(request.query.get("after"))
+            after = read_bookmark(request.headers.get("Last-Event-ID")) or asked
+            async with self._desk.follow(tenant_id, _task_id(request), after) as following:
+                seen = following.seen
+                if seen.result is not None and after.sequence and after.sequence >= seen.sequence:
+                    return web.Response(status=204)
+                response = web.StreamResponse(headers=stream_headers(request))
+                await response.prepare(request)
+                await self._feed(request, response, following)
+                return response
 
-    async def _feed(
-        self,
-        request: web.BaseRequest,
-        response: web.StreamResponse,
-        what: tuple[TenantId, TaskId, int],
-        seen: Seen,
-    ) -> None:
+    async def _feed(self, request: web.BaseRequest, response: web.StreamResponse, following: Following) -> None:
         writer = Writer(response, self._settings.write_timeout_s)
-        tenant_id, task_id, after = what
         try:
             await writer.write(f"retry: {self._context.rng.randint(1000, 3000)}\n\n".encode())
-            if seen.sequence == 0 and seen.result is not None:  # from the ledger: only the end is left
-                return await writer.write(named("done", seen.result))
-            entries = self._desk.follow(tenant_id, task_id, after=after)
-            await pump(entries, writer, self._context.draining, heartbeat_s=self._settings.heartbeat_s)
+            await pump(following, writer, self._context.draining, heartbeat_s=self._settings.heartbeat_s)
         except SlowReader:
             self.dropped_streams += 1
             self._context.log.warning(
-                "edge.slow_reader_dropped", task_id=task_id, after_s=self._settings.write_timeout_s
+                "edge.slow_reader_dropped", task_id=_task_id(request), after_s=self._settings.write_timeout_s
             )
             if request.transport is not None:
                 request.transport.abort()
-        except BusDisconnected:
-            self._context.log.warning("edge.stream_lost_bus", task_id=task_id)
-            if request.transport is not None:
-                request.transport.abort()  # never a clean end: the client resumes with Last-Event-ID
+        except Unavailable as error:
+            self._context.log.warning("edge.stream_lost_bus", task_id=_task_id(request), code=error.code)
+            await writer.write(named("error", json.dumps(described(error, request[REQUEST_ID])).encode()))
 
 
 def _task_id(request: web.BaseRequest) -> TaskId:

@@ -1,14 +1,14 @@
 """What every door may do with tasks that exist, within the edge's bounds; taking new ones in is `Intake`'s."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 
 from actors.runtime import Context
-from bus.port import Entry
 from bus.questions import LEDGER_LIST
 from edge.settings import EdgeSettings
-from edge.tasks import reading
+from edge.tasks import following, reading
+from edge.tasks.bookmark import START, Bookmark
 from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.cancel import cancel
 from schemas.errors import BusDisconnected, DeadlineExceeded, Unavailable
@@ -60,9 +60,11 @@ class Desk:
             self._check_connected()
             yield
 
-    def follow(self, tenant_id: TenantId, task_id: TaskId, *, after: int) -> AsyncIterator[Entry]:
-        """The task's events after sequence `after`, past and coming; it ends after the terminal one."""
-        return self._context.bus.log.follow(tenant_id, task_id, after=after)
+    def follow(
+        self, tenant_id: TenantId, task_id: TaskId, after: Bookmark = START
+    ) -> AbstractAsyncContextManager[following.Following]:
+        """The task's stream behind `after`. Raises `NotFound`, alike for unknown tasks and others', `Unavailable`."""
+        return following.follow(self._context.bus, tenant_id, task_id, after)
 
     @contextmanager
     def _reading(self, tenant_id: TenantId) -> Iterator[None]:

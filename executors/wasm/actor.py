@@ -16,6 +16,7 @@ from bus.waiting import timeout
 from executors.wasm.sandbox import Sandbox
 from executors.wasm.settings import WasmSettings
 from executors.wasm.store import InstalledPackage
+from executors.wasm.telling import Telling
 from schemas.errors import AionError, DeadlineExceeded, InputInvalid, LogFull, NotFound, WrongSequence
 from schemas.events import AttemptFailed, Ended, Outcome, Routed, following
 from schemas.message import encode
@@ -111,7 +112,7 @@ class WasmExecutor(Actor):
         log = self.context.bus.log
         if not await still_due(log, delivery, event.tenant_id, event.task_id, now_ms * 1_000_000):
             return
-        outcome = await self._answer(event)
+        outcome = await self._answer(event, delivery)
         if outcome is None:
             return  # cancelled: `ended.cancelled` stands in the log already
         give_up_s = max(1.0, (event.brief.deadline_ms - self.context.now_ms()) / 1000)
@@ -125,13 +126,13 @@ class WasmExecutor(Actor):
             raise GiveBack(error.retry_after_s or _FULL_PAUSE_S) from error
         self._done += 1
 
-    async def _answer(self, event: Routed) -> Ended | AttemptFailed | None:
+    async def _answer(self, event: Routed, delivery: Delivery) -> Ended | AttemptFailed | None:
         key = cancel(event.tenant_id, event.task_id)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101  # handlers run in tasks
         self._running[key] = task
         try:
-            result = await self._run(event)
+            result = await self._run(event, delivery)
         except AionError as error:
             if error.retryable:  # the cells are full or one is being replaced: nothing was decided about the task
                 raise GiveBack(error.retry_after_s or _FULL_PAUSE_S) from error
@@ -147,12 +148,18 @@ class WasmExecutor(Actor):
             self._running.pop(key, None)
             self._cancelled.discard(key)
 
-    async def _run(self, event: Routed) -> dict[str, object]:
+    async def _run(self, event: Routed, delivery: Delivery) -> dict[str, object]:
         package = self._sandbox.for_intent(event.brief.intent)
         if package is None:
             raise NotFound(f"no package here answers {event.brief.intent!r}")
         remaining_s = (event.brief.deadline_ms - self.context.now_ms()) / 1000
-        answer = await self._sandbox.run(package, event.params, remaining_s)
+        telling = Telling(self.context.bus.tokens, event, delivery)
+        try:
+            answer = await self._sandbox.run(package, event.params, remaining_s, telling.say)
+            if telling.begun:
+                await telling.finish()
+        finally:
+            telling.stop()
         return answer.result
 
     def _failed(self, event: Routed, error: AionError) -> Ended | AttemptFailed:

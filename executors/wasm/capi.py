@@ -7,7 +7,7 @@ number crashes the cell, so `guest_reactor` alone calls these.
 
 import ctypes
 from collections.abc import Callable
-from ctypes import c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import c_char_p, c_int64, c_size_t, c_uint64, c_void_p
 from typing import Any
 
 from wasmtime import _ffi as ffi
@@ -17,6 +17,13 @@ def _bound(name: str, result: Any, *parameters: Any) -> Callable[..., Any]:
     return ctypes.CFUNCTYPE(result, *parameters)((name, ffi.dll))
 
 
+Callback = ctypes.CFUNCTYPE(c_void_p, c_void_p, c_void_p, c_void_p, c_size_t)
+"""`wasmtime_func_unchecked_callback_t`: environment, caller, values, their number; answers a trap or nothing."""
+
+define_func = _bound(
+    "wasmtime_linker_define_func_unchecked", c_void_p, c_void_p, c_char_p, c_size_t, c_char_p, c_size_t,
+    c_void_p, Callback, c_void_p, c_void_p,
+)  # fmt: skip
 store_new = _bound("wasmtime_store_new", c_void_p, c_void_p, c_void_p, c_void_p)
 store_context = _bound("wasmtime_store_context", c_void_p, c_void_p)
 store_limiter = _bound("wasmtime_store_limiter", None, c_void_p, c_int64, c_int64, c_int64, c_int64, c_int64)

@@ -8,6 +8,8 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Callable
+from functools import partial
 
 import wasmtime
 
@@ -15,33 +17,37 @@ from executors.wasm.confine import confine
 from executors.wasm.engine import new_engine
 from executors.wasm.engine_settings import MIN_THREAD_STACK_BYTES, EngineKind, kind_of
 from executors.wasm.frames import CHUNK_BYTES, Frames, Load, Reply, Run, Verdict, decode_request, encode_reply
-from executors.wasm.guest import StdioGuest
+from executors.wasm.guest import Guest, StdioGuest
 from executors.wasm.guest_component import ComponentGuest
 from executors.wasm.guest_reactor import ReactorGuest
 from executors.wasm.loaded import LoadedGuest, shortened
+from executors.wasm.speech import Speech
 from executors.wasm.ticker import EpochTicker
 
 MAX_PREPARED = 4
 """Guests with an instance in advance: each may hold some MiB, and the pool has places for 16 in all."""
-_GUESTS: dict[str, type[StdioGuest] | type[ReactorGuest] | type[ComponentGuest]] = {
-    "stdio": StdioGuest,
-    "reactor": ReactorGuest,
-    "component": ComponentGuest,
-}
 
 
 class Cell:
     """Loaded guests, and the engines they need: at most one of each kind."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: socket.socket) -> None:
+        self._peer = peer
+        self._speech = Speech(peer)
+        self._makers: dict[str, Callable[[wasmtime.Engine, str], Guest]] = {
+            "stdio": StdioGuest,
+            "reactor": partial(ReactorGuest, speech=self._speech),
+            "component": ComponentGuest,
+        }
         self._engines: dict[EngineKind, wasmtime.Engine] = {}
         self._ticker = EpochTicker()
         self._guests: dict[bytes, LoadedGuest] = {}
         self._prepared: dict[bytes, LoadedGuest] = {}
         self._unfit: dict[bytes, bytes] = {}
 
-    def serve(self, peer: socket.socket) -> None:
+    def serve(self) -> None:
         """Say ready, then answer until the parent hangs up."""
+        peer, speech = self._peer, self._speech
         self._ticker.start()
         peer.sendall(encode_reply(Reply(Verdict.OK, b"ready")))
         frames = Frames()
@@ -49,7 +55,8 @@ class Cell:
             frames.feed(chunk)
             while (body := frames.next()) is not None:
                 request = decode_request(body)
-                peer.sendall(encode_reply(self._answer(request)))
+                reply = encode_reply(self._answer(request))
+                peer.sendall(speech.end() + reply)
                 if isinstance(request, Run):
                     self._tidy(request, idle=not frames)
 
@@ -78,7 +85,7 @@ class Cell:
     def _load(self, request: Load) -> Reply:
         try:
             engine = self._engine(kind_of(request.abi, metered=request.metered))
-            self._guests[request.key] = LoadedGuest(_GUESTS[request.abi](engine, request.path), self._ticker)
+            self._guests[request.key] = LoadedGuest(self._makers[request.abi](engine, request.path), self._ticker)
         except (wasmtime.WasmtimeError, OSError, ValueError) as error:
             self._unfit[request.key] = b"the compiled module does not load: " + shortened(str(error))
         return Reply(Verdict.OK, b"")
@@ -99,7 +106,7 @@ def main() -> None:
     peer = socket.socket(fileno=descriptor)
     confine(parent_pid, writable=False)
     with peer:
-        Cell().serve(peer)
+        Cell(peer).serve()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from bus.waiting import timeout
 from executors.wasm.child import start_child
-from executors.wasm.frames import FrameError, decode_reply, encode_request
+from executors.wasm.frames import FrameError, Verdict, decode_reply, encode_request
 from executors.wasm.line import Line, Place
 from executors.wasm.request import Request
 from executors.wasm.wire import Wire
@@ -125,6 +125,9 @@ class CellProcess:
         if not self._ready.done():
             self._ready.set_result(True)
             return
+        if reply.verdict is Verdict.SAID:
+            self._hear_saying(reply.payload)
+            return
         try:
             place = self.line.answered(time.monotonic())
         except IndexError as error:
@@ -132,6 +135,13 @@ class CellProcess:
         if not place.is_load:
             place.owner.succeed(reply)
         self._on_reply()
+
+    def _hear_saying(self, text: bytes) -> None:
+        head = self.line.head
+        if head is None or head.is_load:
+            raise FrameError("a saying while nothing runs")
+        if head.owner.said is not None and not head.abandoned:
+            head.owner.said(text)
 
     def _end(self) -> None:
         if self._ready.done():

@@ -11,11 +11,12 @@ import sys
 import wasmtime
 from wasmtime import component
 
+from executors.wasm import capi
 from executors.wasm.confine import confine
 from executors.wasm.engine import new_engine
 from executors.wasm.engine_settings import kind_of
 from executors.wasm.guest import prelink
-from executors.wasm.guest_reactor import check_exports
+from executors.wasm.guest_reactor import check_exports, define_emit
 
 MAX_CPU_S = 120
 MAX_DATA_BYTES = 4 * 1024**3
@@ -38,7 +39,10 @@ def compile_module(abi: str, wasm: bytes, *, metered: bool) -> bytes:
         raise ValueError(f"the module does not export {', '.join(missing)}, which abi {abi!r} needs")
     if abi == "reactor":
         check_exports(module)
-    prelink(engine, module)
+        mute = capi.Callback(lambda *_: None)
+        prelink(engine, module, lambda linker: define_emit(linker, mute))
+    else:
+        prelink(engine, module)
     return bytes(module.serialize())
 
 

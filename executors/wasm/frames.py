@@ -6,6 +6,8 @@
              | fuel u64 | input
     reply  = verdict u8 | fuel used u64 | wall us u64 | cpu us u64 | output, or a message when the verdict is not OK
 
+A reply whose verdict is SAID answers nothing: it holds what the guest that runs has said meanwhile.
+
 All integers are big-endian; a deadline is on the monotonic clock. A cell answers frames one by one, in order.
 """
 
@@ -37,6 +39,7 @@ class Verdict(IntEnum):
     OUTPUT_TOO_LARGE = 4
     NOT_LOADED = 5
     EXPIRED = 6
+    SAID = 7
 
 
 class Limits(NamedTuple):

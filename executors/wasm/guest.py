@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+from collections.abc import Callable
 from typing import Protocol
 
 import wasmtime
@@ -129,10 +130,14 @@ class _Command(StoreInstance):
         return _grown_memory(self._instance, self.store)
 
 
-def prelink(engine: wasmtime.Engine, module: wasmtime.Module) -> wasmtime.InstancePre:
-    """The module with WASI preview 1 as its only imports, ready to instantiate."""
+def prelink(
+    engine: wasmtime.Engine, module: wasmtime.Module, define: Callable[[wasmtime.Linker], None] | None = None
+) -> wasmtime.InstancePre:
+    """The module with WASI preview 1 and what `define` adds as its only imports, ready to instantiate."""
     linker = wasmtime.Linker(engine)
     linker.define_wasi()
+    if define is not None:
+        define(linker)
     return linker.instantiate_pre(module)
 
 

@@ -13,6 +13,7 @@ from wasmtime import _ffi as ffi
 from executors.wasm import capi
 from executors.wasm.frames import Limits
 from executors.wasm.guest import MAX_INSTANCES, GuestFailed, Instance, OutputOverflow, prelink
+from executors.wasm.speech import Speech
 
 ERROR_BIT = 1 << 63
 PAGE_BYTES = 65536
@@ -37,15 +38,33 @@ def check_exports(module: wasmtime.Module) -> None:
                 raise ValueError(f"export {item.name!r} must have the type ({', '.join(params)}) -> {results}")
 
 
-class ReactorGuest:
-    """A module exporting `aion_alloc`, `aion_handle` and `memory`; the cheapest ABI."""
+def define_emit(linker: wasmtime.Linker, emit: object) -> None:
+    """Let modules import `aion.emit` (i32, i32) -> i32, which calls `emit`, a `capi.Callback` that the caller keeps."""
+    numbers = [wasmtime.ValType.i32(), wasmtime.ValType.i32()]
+    kind = wasmtime.FuncType(numbers, numbers[:1])
+    names = (b"aion", 4, b"emit", 4)
+    error = capi.define_func(_address(linker.ptr()), *names, _address(kind.ptr()), emit, None, None)
+    if error:
+        raise wasmtime.WasmtimeError._from_ptr(ctypes.cast(error, ctypes.POINTER(ffi.wasmtime_error_t)))
 
-    def __init__(self, engine: wasmtime.Engine, path: str) -> None:
+
+class ReactorGuest:
+    """A module exporting `aion_alloc`, `aion_handle` and `memory`; the cheapest ABI.
+
+    What it hands to `aion.emit` while it handles a request goes to `speech`; 1 says that it was taken.
+    """
+
+    def __init__(self, engine: wasmtime.Engine, path: str, speech: Speech) -> None:
         module = wasmtime.Module.deserialize_file(engine, path)
         check_exports(module)
-        self._owned = engine, prelink(engine, module)  # what the addresses below point to
+        self.speech = speech
+        self.running: _ReactorInstance | None = None
+        self._emit = capi.Callback(self._on_emit)
+        pre = prelink(engine, module, lambda linker: define_emit(linker, self._emit))
+        self._owned = engine, pre  # what the addresses below point to
         self.engine_at, self.pre_at = (_address(owned.ptr()) for owned in self._owned)
-        self.imports = bool(module.imports)
+        self.uses_wasi = any(item.module != "aion" for item in module.imports)
+        self.speaks = any(item.module == "aion" for item in module.imports)
         places = {item.name: (place, item.type) for place, item in enumerate(module.exports)}
         self.alloc, self.handle = places["aion_alloc"][0], places["aion_handle"][0]
         self.initialize = places["_initialize"][0] if "_initialize" in places else None
@@ -55,6 +74,16 @@ class ReactorGuest:
     def open(self, limits: Limits) -> Instance:
         """See `Guest`."""
         return _ReactorInstance(self, limits)
+
+    def _on_emit(self, _env: int, _caller: int, values_at: int, _count: int) -> None:
+        """Called by the guest: two `wasmtime_val_raw_t` in, one out. Nothing may be raised into wasm."""
+        values = (c_uint64 * 4).from_address(values_at)
+        running = self.running
+        try:
+            taken = running is not None and self.speech.say(running.read(values[0], values[2]))
+        except OSError:  # the parent is gone, and this process will be
+            taken = False
+        values[0] = int(taken)
 
 
 class _Desk(ctypes.Structure):
@@ -98,7 +127,7 @@ class _ReactorInstance:
     def start(self) -> None:
         """See `Instance`."""
         guest, at = self._guest, self._desk_at
-        if guest.imports:
+        if guest.uses_wasi:
             self._check(capi.set_wasi(self._context, _address(wasmtime.WasiConfig()._consume())))
         self._check(capi.instantiate(guest.pre_at, self._context, at, at + _TRAP))
         self._alive = True
@@ -119,8 +148,16 @@ class _ReactorInstance:
             raise MemoryError
         ctypes.memmove(self._base() + pointer, payload, length)
         values[0], values[2] = pointer, length
-        self._invoke(_HANDLE)
+        if self._guest.speaks:
+            self._handle_aloud()
+        else:
+            self._invoke(_HANDLE)
         return self._output(values[0])
+
+    def read(self, pointer: int, length: int) -> bytes:
+        """Bytes of the guest's memory; none when they lie outside of it."""
+        pointer, length = pointer & 0xFFFFFFFF, length & 0xFFFFFFFF
+        return ctypes.string_at(self._base() + pointer, length) if pointer + length <= self._memory_bytes() else b""
 
     def fuel_left(self) -> int:
         """See `Instance`."""
@@ -137,6 +174,15 @@ class _ReactorInstance:
         store, self._store = self._store, None
         if store:
             capi.store_delete(store)
+
+    def _handle_aloud(self) -> None:
+        guest = self._guest
+        guest.speech.begin(self._limits.output_bytes)
+        guest.running = self
+        try:
+            self._invoke(_HANDLE)
+        finally:
+            guest.running = None
 
     def _find(self, place: int, into: int) -> None:
         at = self._desk_at

@@ -50,6 +50,11 @@ class Line(Generic[T]):
             self._head_since = now
         self._places.append(place)
 
+    @property
+    def head(self) -> Place[T] | None:
+        """What runs."""
+        return self._places[0] if self._places else None
+
     def answered(self, now: float) -> Place[T]:
         """The head was answered, and the next one runs. `IndexError` when nothing was asked."""
         self._head_since = now

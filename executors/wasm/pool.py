@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from types import TracebackType
 
@@ -60,8 +61,16 @@ class CellPool:
         """The process ids of the live cells."""
         return self._crew.pids
 
-    async def run(self, package: InstalledPackage, payload: bytes, timeout_s: float) -> Output:
+    async def run(
+        self,
+        package: InstalledPackage,
+        payload: bytes,
+        timeout_s: float,
+        said: Callable[[bytes], None] | None = None,
+    ) -> Output:
         """Call `package` once in a fresh instance; `timeout_s` covers the wait for a cell and the call.
+
+        `said` gets what the guest says while it runs; it may not block.
 
         Raises `DeadlineExceeded` (no cell in time), `Unavailable` (too many wait), `PayloadTooLarge`, `PackageInvalid`
         (it does not load), or what the guest earned: `ModuleTrap`, `ModuleTimeout`, `ModuleOutOfMemory`,
@@ -72,7 +81,7 @@ class CellPool:
         if self._closed or len(self._waiting) >= self.size * MAX_WAITING_PER_CELL:
             raise Unavailable(f"{len(self._waiting)} requests wait for {self.size} WASM cells", retry_after_s=1.0)
         reply = asyncio.get_running_loop().create_future()
-        request = Request(package, payload, time.monotonic() + timeout_s, reply)
+        request = Request(package, payload, time.monotonic() + timeout_s, reply, said)
         self._waiting.append(request)
         self._dispatch_soon()
         try:

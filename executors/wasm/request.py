@@ -1,6 +1,7 @@
 """One call of a package on its way through the pool, and what its reply means."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -37,12 +38,16 @@ class Output(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """A call somebody waits for; `deadline` is on the monotonic clock, which parent and cells share."""
+    """A call somebody waits for; `deadline` is on the monotonic clock, which parent and cells share.
+
+    `said` is called with what the guest says while it runs, never after the reply.
+    """
 
     package: InstalledPackage
     payload: bytes
     deadline: float
     reply: asyncio.Future[Reply]
+    said: Callable[[bytes], None] | None = None
     loads: int = field(default=0)
 
     def load(self) -> Load:

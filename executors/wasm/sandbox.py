@@ -1,6 +1,7 @@
 """The sandbox: packages of a folder, callable with checked params and results. No bus in here."""
 
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -63,8 +64,14 @@ class Sandbox:
                 self._by_intent[intent] = found
         return found
 
-    async def run(self, package: InstalledPackage | str, params: dict[str, Any], timeout_s: float) -> Answer:
-        """Answer `params` in a fresh instance within `timeout_s`.
+    async def run(
+        self,
+        package: InstalledPackage | str,
+        params: dict[str, Any],
+        timeout_s: float,
+        said: Callable[[bytes], None] | None = None,
+    ) -> Answer:
+        """Answer `params` in a fresh instance within `timeout_s`; `said` gets what it says while it runs.
 
         Raises `InputInvalid` and `OutputInvalid` naming a JSON pointer, `NotFound` for an unknown name, and what
         `CellPool.run` raises. Cancelling it kills the guest.
@@ -72,7 +79,7 @@ class Sandbox:
         started = time.perf_counter()
         chosen = self._find(package) if isinstance(package, str) else package
         payload = chosen.contract.encode_params(params)
-        output = await self._pool.run(chosen, payload, timeout_s)
+        output = await self._pool.run(chosen, payload, timeout_s, said)
         result = chosen.contract.decode_result(output.payload)
         return Answer(result, time.perf_counter() - started, output.fuel_used, output.cpu_s)
 

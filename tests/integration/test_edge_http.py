@@ -456,7 +456,7 @@ async def test_a_drain_refuses_new_tasks_lets_waiters_finish_and_ends_streams() 
         assert (await world.call("GET", "/readyz"))[0] == 503
         await world.end("w", entry.sequence)
         assert (await waiting)[0] == 200
-        assert (await stream.content.read()).decode().rstrip().endswith(": draining: reconnect with Last-Event-ID")
+        assert (await stream.content.read()).decode().rstrip().endswith(": draining: reconnect with Last-Event-ID 1")
 
 
 async def test_a_head_that_comes_byte_by_byte_is_cut_off_and_a_whole_one_may_wait() -> None:

@@ -13,6 +13,9 @@ from actors.runtime import Context, GiveBack
 from bus.memory import MemoryBus, MemoryServer
 from bus.port import Delivery
 from bus.subjects import ENGINES, MODULES, cancel, routed
+from edge.tasks.bookmark import START
+from edge.tasks.following import follow
+from edge.tasks.items import Finished, Happened, Said
 from executors.wasm.actor import WasmExecutor
 from executors.wasm.build import build
 from executors.wasm.settings import WasmSettings
@@ -109,6 +112,21 @@ async def test_a_routed_task_ends_with_the_modules_answer(ground: Ground) -> Non
     assert (ended.outcome, ended.engine, ended.engine_name) == (Outcome.COMPLETED, DECISION, "wasm")
     assert ended.result["summary"] in text
     assert "ats" in ended.result["summary"]
+
+
+async def test_what_a_module_says_while_it_works_is_followed_by_its_answer(ground: Ground) -> None:
+    text = " ".join(f"Sentence {number} speaks of rain, of wind and of the sea." for number in range(15_000))
+    delivery = await ground.routed("said", {"text": text, "max_sentences": 5})
+    async with follow(ground.bus, TENANT, TaskId("said"), START) as following:
+        execution = asyncio.create_task(ground.executor.execute(delivery))
+        items = [item async for item in following]
+        await execution
+    said = "".join(item.text for item in items if isinstance(item, Said))
+    summary = (await ground.last("said")).result["summary"]
+    assert said == summary
+    assert [type(item) for item in items][:3] == [Happened, Happened, Said]
+    assert isinstance(items[-1], Finished)
+    assert all(item.mark.sequence == delivery.entry.sequence for item in items[1:-1])
 
 
 async def test_params_that_do_not_fit_end_the_task_as_failed_and_say_where(ground: Ground) -> None:

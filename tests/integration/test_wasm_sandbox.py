@@ -472,6 +472,59 @@ async def test_a_load_that_kills_its_cells_is_not_tried_for_ever(hostile: Sandbo
         await loading
 
 
+async def test_what_a_guest_says_is_heard_while_it_works(hostile: Sandbox) -> None:
+    heard: list[tuple[float, bytes]] = []
+    answer = await hostile.run(
+        "reactor", {"do": "speak in words"}, 5.0, lambda text: heard.append((time.monotonic(), text))
+    )
+    assert answer.result == {"count": 8}
+    assert b"".join(text for _, text in heard).decode() == "grüß " * 8
+    assert len(heard) >= 3
+    assert heard[-1][0] - heard[0][0] > 0.04  # not all at the end
+
+
+async def test_a_guest_that_never_stops_talking_is_held_to_its_limit(hostile: Sandbox) -> None:
+    heard: list[bytes] = []
+    answer = await hostile.run("reactor", {"do": "speak in pieces"}, 5.0, heard.append)
+    assert answer.result == {"count": 16 * 1024}
+    assert b"".join(heard) in (b"", b"x" * 16 * 1024)  # a short run has said it all in its answer
+    assert len(heard) < 200
+    assert (await hostile.run("reactor", {"do": "count"}, 5.0)).result == {"count": 1}
+
+
+async def test_bytes_outside_of_its_memory_are_not_said(hostile: Sandbox) -> None:
+    heard: list[bytes] = []
+    assert (await hostile.run("reactor", {"do": "speak outside of it"}, 5.0, heard.append)).result == {"count": 0}
+    assert heard == []
+
+
+async def test_what_a_stopped_guest_said_is_not_taken_for_the_next(hostile: Sandbox) -> None:
+    first: list[bytes] = []
+    second: list[bytes] = []
+    with pytest.raises(ModuleTimeout):
+        await hostile.run("reactor", {"do": "speak in words and stay"}, 5.0, first.append)
+    assert first
+    assert (await hostile.run("reactor", {"do": "count"}, 5.0, second.append)).result == {"count": 1}
+    assert second == []
+
+
+async def test_a_long_summary_is_told_sentence_by_sentence(ours: Sandbox) -> None:
+    text = " ".join(f"Sentence {number} speaks of rain, of wind and of the sea." for number in range(9000))
+    heard: list[bytes] = []
+    answer = await ours.run("summarize_text", {"text": text, "max_sentences": 5}, 10.0, heard.append)
+    assert b"".join(heard).decode() in ("", answer.result["summary"])
+    assert heard or answer.duration_s < 0.06
+
+
+async def test_an_import_of_another_type_or_name_is_refused(packages: Path, cache: Path, tmp_path: Path) -> None:
+    for number, imported in enumerate(('"emit" (func (param i64 i32) (result i32))', '"fetch" (func)')):
+        wasm = wasmtime.wat2wasm(MISTYPED_REACTOR.replace("(memory", f'(import "aion" {imported}) (memory', 1))
+        install(tmp_path, f"p{number}", bytes(wasm), "reactor")
+    async with Sandbox(tmp_path, cache, cells=1) as sandbox:
+        assert not sandbox.packages
+        assert len(sandbox.refused) == 2
+
+
 async def test_leaving_the_sandbox_ends_whoever_waits(rogues: Path, cache: Path) -> None:
     async with Sandbox(rogues, cache, cells=1) as sandbox:
         tasks = await queued(sandbox, ("sleep", 5), ("count", 5), *[("count", 5)] * 8)

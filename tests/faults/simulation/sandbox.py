@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -51,7 +52,13 @@ class Cells(CellPool):
         super().__init__(1)
         self._rng = rng
 
-    async def run(self, package: InstalledPackage, payload: bytes, timeout_s: float) -> Output:
+    async def run(
+        self,
+        package: InstalledPackage,
+        payload: bytes,
+        timeout_s: float,
+        said: Callable[[bytes], None] | None = None,
+    ) -> Output:
         """See `CellPool.run`."""
         params = json.loads(payload)
         work_s = params.get("work_s", 0.001)

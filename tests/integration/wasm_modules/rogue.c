@@ -75,9 +75,29 @@ int main(void) {
 #define EXPORT(name) __attribute__((export_name(name)))
 EXPORT("aion_alloc") char *aion_alloc(uint32_t length) { return calloc(length + 1, 1); }
 EXPORT("aion_free") void aion_free(char *bytes, uint32_t length) { (void)length; free(bytes); }
+__attribute__((import_module("aion"), import_name("emit"))) extern int32_t aion_emit(const char *text, uint32_t length);
+
+static void spin_ms(long wanted) {
+    struct timespec from, now;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    do clock_gettime(CLOCK_MONOTONIC, &now);
+    while ((now.tv_sec - from.tv_sec) * 1000 + (now.tv_nsec - from.tv_nsec) / 1000000 < wanted);
+}
+
+static char *speak(const char *input, char *out, size_t room) {
+    int taken = 0;
+    if (told(input, "outside of it")) taken = aion_emit((const char *)0x7fff0000, 64);
+    for (int i = 0; told(input, "in words") && i < 8; i++) { spin_ms(20); taken += aion_emit("grüß ", 7); }
+    if (told(input, "in pieces")) for (int i = 0; i < 20000; i++) taken += aion_emit("x", 1);
+    if (told(input, "and stay")) spin_ms(60000);
+    snprintf(out, room, "{\"count\":%d}", taken);
+    return out;
+}
+
 EXPORT("aion_handle") uint64_t aion_handle(const char *input, uint32_t length) {
     static char out[256];
     (void)length;
+    if (told(input, "speak")) return (uint64_t)(uintptr_t)speak(input, out, sizeof out) << 32 | strlen(out);
     if (told(input, "outside")) return (uint64_t)0x7fff0000 << 32 | 64;
     if (told(input, "flood")) return (uint64_t)(uintptr_t)out << 32 | 50000;
     if (told(input, "complain")) return 1ULL << 63 | (uint64_t)(uintptr_t)strcpy(out, "no can do") << 32 | 9;

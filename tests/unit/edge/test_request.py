@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http.headers import read_event_id, read_prefer
+from edge.http.headers import read_prefer
 from edge.tasks.errors import BodyInvalid
 from edge.tasks.request import (
     check_depth,
@@ -101,13 +101,6 @@ def test_prefer_is_read_as_rfc_7240_says(values: list[str], wait_s: float, appli
 def test_a_wait_that_is_no_number_is_refused(value: str) -> None:
     with pytest.raises(InvalidRequest):
         read_prefer([value], 30, 60)
-
-
-def test_an_event_id_is_a_sequence() -> None:
-    assert (read_event_id(None), read_event_id("12")) == (0, 12)
-    for text in ("-1", "1e3", "٣", "9" * 19):
-        with pytest.raises(InvalidRequest):
-            read_event_id(text)
 
 
 def test_only_a_valid_trace_context_is_taken_over() -> None:

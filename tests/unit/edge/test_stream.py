@@ -1,16 +1,17 @@
 """A stream never buffers without bound and never skips."""
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
 from aiohttp import web
 
-from bus.port import Entry
+from bus.waiting import wait_at_most
 from edge.http.sse import SlowReader, Writer
-from edge.rest.stream import pump
+from edge.rest.stream import frame, pump
+from edge.tasks.bookmark import Bookmark
+from edge.tasks.following import Following
+from edge.tasks.items import Finished, Happened, Item, Missed, Said
 
 
 class Socket:
@@ -32,51 +33,72 @@ def writer(socket: Socket, timeout_s: float = 1.0) -> Writer:
     return Writer(cast(web.StreamResponse, socket), timeout_s)
 
 
-def entry(sequence: int) -> Entry:
-    data = json.dumps({"event": "accepted", "params": {"secret": 1}}).encode()
-    return Entry(sequence, 0, "aion.task.accepted.normal.acme.t", data)
-
-
 class Source:
-    """Entries, and how far they were asked for."""
+    """A stream of `count` items, and how many were asked for."""
 
     def __init__(self, count: int, *, forever: bool = False) -> None:
         self.count, self.forever = count, forever
         self.given = 0
-        self.closed = False
+        self.left = asyncio.Event()
 
-    async def follow(self) -> AsyncIterator[Entry]:
-        try:
-            for number in range(1, self.count + 1):
-                self.given = number
-                yield entry(number)
-            if self.forever:
-                await asyncio.Event().wait()
-        finally:
-            self.closed = True
+    @property
+    def ended(self) -> bool:
+        return not self.forever and self.given >= self.count
+
+    @property
+    def mark(self) -> Bookmark:
+        return Bookmark(self.given)
+
+    def leave(self) -> None:
+        self.left.set()
+
+    async def next(self, timeout_s: float) -> Item | None:
+        if self.given < self.count:
+            self.given += 1
+            return Happened(self.mark, "accepted", b"{}")
+        await wait_at_most(self.left, timeout_s)
+        return None
 
 
-async def test_every_entry_is_written_in_order_without_params() -> None:
-    socket, source = Socket(), Source(3)
-    await pump(source.follow(), writer(socket), asyncio.Event(), heartbeat_s=5)
+def following(source: Source) -> Following:
+    return cast(Following, source)
+
+
+async def test_every_item_is_written_in_order_with_its_resume_id() -> None:
+    socket = Socket()
+    await pump(following(Source(3)), writer(socket), asyncio.Event(), heartbeat_s=5)
     assert [frame.split(b"\n")[0] for frame in socket.written] == [b"id: 1", b"id: 2", b"id: 3"]
-    assert b"secret" not in b"".join(socket.written)
 
 
-async def test_a_slow_reader_is_dropped_after_one_entry_not_buffered() -> None:
+async def test_a_slow_reader_is_dropped_after_one_item_not_buffered() -> None:
     socket, source = Socket(), Source(1000)
     socket.blocked = True
     with pytest.raises(SlowReader):
-        await pump(source.follow(), writer(socket, 0.001), asyncio.Event(), heartbeat_s=5)
-    assert (source.given, source.closed) == (1, True)
+        await pump(following(source), writer(socket, 0.001), asyncio.Event(), heartbeat_s=5)
+    assert source.given == 1
 
 
-async def test_a_quiet_stream_beats_and_a_drain_ends_it_with_a_comment() -> None:
-    socket, source, draining = Socket(), Source(0, forever=True), asyncio.Event()
-    task = asyncio.create_task(pump(source.follow(), writer(socket), draining, heartbeat_s=0.001))
-    await socket.wrote.wait()
-    assert socket.written[0] == b": alive\n\n"
+async def test_a_quiet_stream_beats_and_a_drain_ends_it_with_its_resume_id() -> None:
+    socket, source, draining = Socket(), Source(1, forever=True), asyncio.Event()
+    task = asyncio.create_task(pump(following(source), writer(socket), draining, heartbeat_s=0.001))
+    for _ in range(500):
+        await asyncio.sleep(0.001)
+        if b": alive\n\n" in socket.written:
+            break
     draining.set()
     await task
-    assert socket.written[-1].startswith(b": draining")
-    assert source.closed
+    assert socket.written[-1] == b": draining: reconnect with Last-Event-ID 1\n\n"
+
+
+@pytest.mark.parametrize(
+    ("item", "shown"),
+    [
+        (Said(Bookmark(2, 3), "grüß\n\u2028", False), 'id: 2.3\nevent: token\ndata: {"attempt":2,"run":1,'),
+        (Missed(Bookmark(2, 3), 1), 'id: 2.3\nevent: gap\ndata: {"attempt":2,"run":1,"missing":1}\n\n'),
+        (Finished(Bookmark(), b"{}"), "event: done\ndata: {}\n\n"),
+    ],
+)
+def test_a_frame_is_lines_and_text_never_breaks_one(item: Item, shown: str) -> None:
+    text = frame(item).decode()
+    assert text.startswith(shown)
+    assert text.index("\n\n") == len(text) - 2

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+void summary_grows(const uint8_t *text, size_t length) { (void)text; (void)length; } /* stdout holds the result alone */
+
 static int write_all(int to, const uint8_t *bytes, size_t length) {
     while (length) {
         ssize_t written = write(to, bytes, length);

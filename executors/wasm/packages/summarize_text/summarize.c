@@ -5,6 +5,7 @@
 #include <string.h>
 
 #define DEFAULT_SENTENCES 3
+#define LONG_TEXT_BYTES 16384 /* a shorter one is summed up before anybody could read a part of it */
 #define MAX_PICKED 20
 #define MAX_SENTENCE_WORDS 400 /* longer runs without a full stop are cut here, so one giant sentence cannot win */
 
@@ -238,9 +239,11 @@ static void write_answer(const document *doc, json_writer *out) {
         const sentence *one = &doc->sentences[i];
         if (!one->picked) continue;
         /* Scripts that write no spaces get none: the byte before is the end of an ideographic full stop. */
+        size_t before = length;
         if (length && !(length >= 3 && (text[length - 3] == 0xE3 || text[length - 3] == 0xEF))) text[length++] = ' ';
         memcpy(text + length, one->start, (size_t)(one->end - one->start));
         length += (size_t)(one->end - one->start);
+        if (doc->end - doc->text >= LONG_TEXT_BYTES) summary_grows(text + before, length - before);
     }
     json_quote(out, text, length);
     json_raw(out, ",\"stats\":{\"sentences\":");

@@ -99,28 +99,34 @@ class SubmitResponse(_message.Message):
     def __init__(self, task_id: _Optional[str] = ..., replayed: _Optional[bool] = ..., result: _Optional[_Union[TaskResult, _Mapping]] = ...) -> None: ...
 
 class StreamRequest(_message.Message):
-    __slots__ = ("task_id", "after")
+    __slots__ = ("task_id", "after", "after_delta")
     TASK_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    AFTER_DELTA_FIELD_NUMBER: _ClassVar[int]
     task_id: str
     after: int
-    def __init__(self, task_id: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
+    after_delta: int
+    def __init__(self, task_id: _Optional[str] = ..., after: _Optional[int] = ..., after_delta: _Optional[int] = ...) -> None: ...
 
 class StreamEvent(_message.Message):
-    __slots__ = ("sequence", "progress", "token", "partial", "done", "error")
+    __slots__ = ("sequence", "progress", "token", "partial", "done", "error", "gap", "delta")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     PARTIAL_FIELD_NUMBER: _ClassVar[int]
     DONE_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     progress: Progress
     token: Token
     partial: Partial
     done: TaskResult
     error: TaskError
-    def __init__(self, sequence: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., partial: _Optional[_Union[Partial, _Mapping]] = ..., done: _Optional[_Union[TaskResult, _Mapping]] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ...) -> None: ...
+    gap: Gap
+    delta: int
+    def __init__(self, sequence: _Optional[int] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., token: _Optional[_Union[Token, _Mapping]] = ..., partial: _Optional[_Union[Partial, _Mapping]] = ..., done: _Optional[_Union[TaskResult, _Mapping]] = ..., error: _Optional[_Union[TaskError, _Mapping]] = ..., gap: _Optional[_Union[Gap, _Mapping]] = ..., delta: _Optional[int] = ...) -> None: ...
 
 class StatusByIdRequest(_message.Message):
     __slots__ = ("task_id",)
@@ -288,6 +294,12 @@ class Token(_message.Message):
     TEXT_FIELD_NUMBER: _ClassVar[int]
     text: str
     def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class Gap(_message.Message):
+    __slots__ = ("missing",)
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    missing: int
+    def __init__(self, missing: _Optional[int] = ...) -> None: ...
 
 class Partial(_message.Message):
     __slots__ = ("result",)
