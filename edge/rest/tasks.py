@@ -50,11 +50,10 @@ class Tasks:
         """Server-sent events; 204 when the client has already seen the last one, which stops an `EventSource`."""
         tenant_id = tenant_of(request)
         with self._desk.streaming(tenant_id):
-            asked = read_bookmark(request.query.get("after"))
-            after = read_bookmark(request.headers.get("Last-Event-ID")) or asked
+            asked, last = read_bookmark(request.query.get("after")), request.headers.get("Last-Event-ID")
+            after = read_bookmark(last) if last else asked
             async with self._desk.follow(tenant_id, _task_id(request), after) as following:
-                seen = following.seen
-                if seen.result is not None and after.sequence and after.sequence >= seen.sequence:
+                if following.ended:
                     return web.Response(status=204)
                 response = web.StreamResponse(headers=stream_headers(request))
                 await response.prepare(request)

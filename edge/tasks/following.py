@@ -63,9 +63,7 @@ class Following:
         self._searched: Bookmark | None = None
         self._reconnects = bus.reconnects
         self.ended = False
-        """Whether the last item was handed out."""
-        self.seen = Seen("", 0, None)
-        """The task when the stream began."""
+        """Whether the last item was handed out, now or to who resumes behind it."""
 
     def hear(self, data: bytes) -> None:
         """The live subscription's callback: one delta."""
@@ -88,9 +86,11 @@ class Following:
         was reading before gets the rest of the text. A delta is stored a moment after it was passed on: one that was
         just between the two is found by a second look.
         """
-        self.seen = newest
-        if newest.sequence == 0 and newest.result is not None:  # from the ledger: only the end is left
-            self._events.append(Finished(START, newest.result))
+        if newest.result is not None:
+            if newest.sequence == 0:  # from the ledger: only the end is left
+                self._events.append(Finished(START, newest.result))
+            else:
+                self.ended = self._mark.sequence >= newest.sequence
         self._doubtful = newest.state != "accepted" and (newest.result is None or self._mark != START)
         self._look_again = self._doubtful
 

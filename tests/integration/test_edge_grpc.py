@@ -28,7 +28,8 @@ from bus import subjects
 from bus.memory import MemoryBus, MemoryServer
 from edge.actor import Edge
 from edge.settings import EdgeSettings
-from schemas.events import Accepted, Ended, Outcome, read_task_event
+from schemas.delta import Delta
+from schemas.events import UNROUTED, Accepted, Ended, Outcome, Routed, read_task_event
 from schemas.ids import EventId, TaskId, TenantId, uuid7
 from schemas.keys import RANDOM_BYTES, mint, record_key
 from schemas.message import encode
@@ -72,6 +73,18 @@ class World:
         await self.bus.kv.put(subjects.KEYS, record_key(record.key_id), encode(record))
         self.keys[name] = text
         return record_key(record.key_id)
+
+    async def route(self, task_id: str, after: int) -> int:
+        """The sequence of the event by which the engine `wasm` gets the task."""
+        entry = await self.bus.log.last(TenantId("acme"), TaskId(task_id))
+        assert entry is not None
+        accepted = read_task_event(entry.data)
+        assert isinstance(accepted, Accepted)
+        routed = Routed(
+            event_id=EventId(uuid7(2, random.randbytes(10))), tenant_id=accepted.tenant_id, task_id=accepted.task_id,
+            at_ms=2, brief=accepted.brief, params={}, engine="wasm", decision=UNROUTED,
+        )  # fmt: skip
+        return await self.bus.log.append(routed, after=after)
 
     async def end(self, task_id: str, after: int, answer: dict[str, Any] = ANSWER) -> None:
         ended = Ended(
@@ -370,6 +383,25 @@ async def test_a_stream_replays_follows_and_resumes(world: World) -> None:
     for after, wanted in ((first.sequence, [done]), (done.sequence, [])):
         again = world.stub.Stream(tasks_pb2.StreamRequest(task_id="s", after=after), metadata=world.auth())
         assert [event async for event in again] == wanted
+
+
+async def test_what_a_task_says_is_streamed_and_resumed_behind_a_delta(world: World) -> None:
+    await world.submit(submission(wait_s=0, task_id="s"))
+    asked = tasks_pb2.StreamRequest(task_id="s")
+    call = world.stub.Stream(asked, metadata=world.auth(), timeout=TIMEOUT_S)
+    lease = await world.route("s", (await call.read()).sequence)
+    assert (await call.read()).progress.engine == "wasm"
+    for number, text in ((1, "one "), (2, "two")):
+        delta = Delta(lease=lease, number=number, text=text)
+        await world.bus.tokens.publish(TenantId("acme"), TaskId("s"), encode(delta))
+    said = [await call.read() for _ in range(2)]
+    assert (said[0].partial.result["text"], said[0].delta) == ("one ", 1)
+    assert (said[1].token.text, said[1].sequence, said[1].delta) == ("two", lease, 2)
+    call.cancel()
+    asked.after, asked.after_delta = lease, 1
+    again = world.stub.Stream(asked, metadata=world.auth(), timeout=TIMEOUT_S)
+    assert await again.read() == said[1]
+    again.cancel()
 
 
 async def test_a_reader_that_takes_nothing_is_dropped_and_can_resume(caplog: pytest.LogCaptureFixture) -> None:
