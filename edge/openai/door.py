@@ -4,7 +4,7 @@ when its client goes away, unless an `Idempotency-Key` says that it will come ba
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, TypeAlias, TypeVar
 
 from aiohttp import web
@@ -15,7 +15,7 @@ from edge.http.answer import Answer
 from edge.http.body import read_body
 from edge.http.front import TASK_ID, tenant_of
 from edge.http.sse import SlowReader, Writer, stream_headers
-from edge.openai.chat import Reply, chat_params, completion_params, reply_of
+from edge.openai.chat import chat_params, completion_params, reply_of
 from edge.openai.dialects import ChatDialect, CompletionDialect, Dialect, Head
 from edge.openai.embeddings import embeddings_answer, embeddings_params
 from edge.openai.errors import Unanswered, unanswered
@@ -115,19 +115,23 @@ class OpenAiDoor:
             return await self._whole(order, lambda taken, result: dialect.whole(head(taken), reply_of(result, face)))
         include_usage = form.stream_options is not None and form.stream_options.include_usage is True
         with self._desk.streaming(tenant_of(request)):
-            async with self._held(order) as held:
+            async with self._held(order) as held, AsyncExitStack() as stack:
+                task_id = held.taken.task_id
+                try:
+                    following = await stack.enter_async_context(self._desk.follow(tenant_of(request), task_id))
+                except AionError as error:
+                    return unanswered(Unanswered(error, task_id, once=not order.naming.keyed))
                 response = web.StreamResponse(headers=stream_headers(request) | fields_of(held.taken))
                 await response.prepare(request)
-                told = Telling(dialect, head(held.taken), include_usage, self._settings.heartbeat_s)
+                telling = Telling(dialect, head(held.taken), include_usage, self._settings.heartbeat_s)
+                writer = Writer(response, self._settings.write_timeout_s)
                 ending = self._end(order, held, lambda result: reply_of(result, face))
-                await self._tell(request, told, response, ending)
+                await self._to_reader(request, telling.tell(ending, following, writer))
         return response
 
-    async def _tell(
-        self, request: web.BaseRequest, telling: Telling, response: web.StreamResponse, ending: Awaitable[Reply]
-    ) -> None:
+    async def _to_reader(self, request: web.BaseRequest, telling: Awaitable[None]) -> None:
         try:
-            await telling.tell(ending, Writer(response, self._settings.write_timeout_s))
+            await telling
         except SlowReader:
             self._context.log.warning("edge.slow_reader_dropped", after_s=self._settings.write_timeout_s)
             if request.transport is not None:

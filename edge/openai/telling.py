@@ -9,8 +9,12 @@ from edge.http.sse import Writer, comment
 from edge.openai.chat import Reply
 from edge.openai.dialects import Dialect, Head
 from edge.openai.errors import Unanswered, described
+from edge.tasks.following import Following
+from edge.tasks.items import Missed, Said
+from schemas.errors import Unavailable
 from schemas.message import encode
 
+BEGUN_ANEW: Final = Unavailable("the attempt that said this was given up, another answers otherwise: ask again")
 PIECE_CHARS: Final = 512
 """Of a text that is known as a whole already."""
 
@@ -26,11 +30,11 @@ class Telling:
     include_usage: bool
     heartbeat_s: float
 
-    async def tell(self, ending: Awaitable[Reply], writer: Writer) -> None:
+    async def tell(self, ending: Awaitable[Reply], following: Following, writer: Writer) -> None:
         """Write the whole stream; `ending` may raise `Unanswered`. Raises what `Writer.write` raises."""
         await writer.write(self._framed(*self.dialect.opening(self.head)) or comment("accepted"))
         try:
-            async for piece in self._pieces(ending):
+            async for piece in self._pieces(ending, following):
                 if isinstance(piece, Reply):
                     await writer.write(self._last(piece))
                 else:
@@ -38,23 +42,42 @@ class Telling:
         except Unanswered as failure:
             await writer.write(frame(described(failure.error)))
 
-    async def _pieces(self, ending: Awaitable[Reply]) -> AsyncIterator[str | Reply]:
-        """The text in pieces ("" when it is quiet), then the reply. Raises `Unanswered`.
-
-        THE PLACE WHERE DELTAS COME IN: an engine's deltas of the task (`edge.tasks.following`) are yielded as they
-        come, and of the reply's text only what they did not say.
-        """
+    async def _pieces(self, ending: Awaitable[Reply], following: Following) -> AsyncIterator[str | Reply]:
+        """What is said as it is said ("" when it is quiet), the rest of the text, the reply. Raises `Unanswered`."""
         end = asyncio.ensure_future(ending)
+        end.add_done_callback(lambda _: following.leave())
+        said = ""
         try:
-            while not (await asyncio.wait({end}, timeout=self.heartbeat_s))[0]:
-                yield ""
-            reply = end.result()
-            for start in range(0, len(reply.text), PIECE_CHARS):
+            async for piece in self._said(end, following):
+                said += piece
+                yield piece
+            reply = await end
+            if not reply.text.startswith(said):
+                raise Unanswered(BEGUN_ANEW, self.head.id, once=True)
+            for start in range(len(said), len(reply.text), PIECE_CHARS):
                 yield reply.text[start : start + PIECE_CHARS]
             yield reply
         finally:
             end.cancel()
             await asyncio.gather(end, return_exceptions=True)
+
+    async def _said(self, end: "asyncio.Future[Reply]", following: Following) -> AsyncIterator[str]:
+        """Text as it comes, as long as it can be continued: what took its place or has a hole is left to the reply."""
+        begun = False
+        while not end.done() and not following.ended:
+            try:
+                item = await following.next(self.heartbeat_s)
+            except Unavailable:
+                break
+            if isinstance(item, Said) and not (begun and item.fresh):
+                begun = True
+                yield item.text
+            elif isinstance(item, Said | Missed):
+                break
+            elif item is None:
+                yield ""
+        while not (await asyncio.wait({end}, timeout=self.heartbeat_s))[0]:
+            yield ""
 
     def _last(self, reply: Reply) -> bytes:
         usage = frame(self.dialect.usage(self.head, reply)) if self.include_usage else b""

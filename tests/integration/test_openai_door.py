@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types.chat import ChatCompletionMessageParam
-from twin_edge import DIGEST, End, TwinEdge, answering, twin_edge
+from twin_edge import DIGEST, End, TwinEdge, answering, speaking, twin_edge
 
 from schemas.events import Accepted, Outcome
 from schemas.faces import CHAT, EMBEDDINGS, ChatFace, EmbeddingsFace
@@ -315,6 +315,27 @@ async def test_a_task_that_does_not_answer_raises_and_is_not_asked_again(
             async for _ in stream:
                 pass
         assert told.value.code == end
+
+
+async def test_what_an_engine_says_is_told_while_it_works(twin: TwinEdge, client: AsyncOpenAI) -> None:
+    told = asyncio.Event()
+    async with speaking(twin, ("you ", "said"), End({"said": "you said hello"}), told):
+        stream = await client.chat.completions.create(model="echo", messages=HI, stream=True)
+        texts = []
+        async for chunk in stream:
+            texts.append(chunk.choices[0].delta.content or "")
+            if texts[-1] == "said":
+                told.set()  # only now does the task end
+    assert [text for text in texts if text] == ["you ", "said", " hello"]
+
+
+async def test_a_text_that_cannot_be_continued_ends_in_an_error(twin: TwinEdge, client: AsyncOpenAI) -> None:
+    told = asyncio.Event()
+    told.set()
+    async with speaking(twin, ("I ", "said"), End({"said": "you said hello"}), told):
+        stream = await client.chat.completions.create(model="echo", messages=HI, stream=True)
+        with pytest.raises(openai.APIError, match="given up"):
+            _ = [chunk async for chunk in stream]
 
 
 async def test_a_stream_that_fails_has_no_done(twin: TwinEdge, seen: list[Accepted]) -> None:

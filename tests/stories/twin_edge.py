@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,9 @@ from bus import subjects
 from bus.memory import MemoryBus, MemoryServer
 from edge.actor import Edge
 from edge.settings import EdgeSettings
+from schemas.delta import Delta
 from schemas.errors import WrongSequence
-from schemas.events import Accepted, Ended, Outcome, following, read_task_event
+from schemas.events import Accepted, Ended, Outcome, Routed, following, read_task_event
 from schemas.ids import EventId, TenantId, uuid7
 from schemas.keys import RANDOM_BYTES, mint, record_key
 from schemas.message import encode
@@ -112,7 +113,39 @@ async def answering(twin: TwinEdge, answer: Callable[[Accepted], End | None]) ->
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _ended(event: Accepted, end: End) -> Ended:
+@asynccontextmanager
+async def speaking(twin: TwinEdge, texts: Sequence[str], end: End, told: asyncio.Event) -> AsyncIterator[None]:
+    """Somebody who routes the next task, says `texts` while working on it, and ends it once `told` is set."""
+
+    async def work() -> None:
+        async with twin.bus.queue.take(subjects.accepted(Priority.NORMAL), slots=1) as taker:
+            delivery = await taker.get()
+            event = read_task_event(delivery.entry.data)
+            assert isinstance(event, Accepted)
+            routed = Routed(
+                **following(event, EventId(uuid7(2)), event.at_ms + 1),
+                brief=event.brief,
+                params=event.params,
+                engine="wasm",
+                decision=LOCAL,
+            )
+            lease = await twin.bus.log.append(routed, after=delivery.entry.sequence)
+            await delivery.done()
+            await asyncio.sleep(0.05)  # else the one who follows finds it all said
+            for number, text in enumerate(texts, start=1):
+                delta = Delta(lease=lease, number=number, text=text)
+                await twin.bus.tokens.publish(event.tenant_id, event.task_id, encode(delta))
+            await told.wait()
+            await asyncio.sleep(0.05)
+            await twin.bus.log.append(_ended(routed, end), after=lease)
+
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(work())
+        yield
+        await working
+
+
+def _ended(event: Accepted | Routed, end: End) -> Ended:
     return Ended(
         **following(event, EventId(uuid7(1)), event.at_ms + 3),
         outcome=end.outcome,
