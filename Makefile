@@ -16,7 +16,8 @@ run: bootstrap ## Start the servers and every actor
 	@.venv/bin/aionctl up || [[ $$? == 130 ]]
 
 test: bootstrap check ## Check, then run every test
-	$(PYTHON) -m pytest
+	$(PYTHON) -m pytest -n 3 --dist loadfile tests/unit tests/conformance  # these wait more than they work
+	$(PYTHON) -m pytest tests/integration tests/faults  # these have the machine to themselves
 
 check: bootstrap ## Lint, format, types, import contracts, drift of schemas, API and protobuf
 	.venv/bin/ruff check .
