@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from actors.runtime import Actor, Context
+from actors.runtime.refusals import Refusals
 from actors.runtime.settings import RedisSettings
 from bus import subjects
 from bus.waiting import timeout
@@ -22,7 +23,6 @@ from edge.http.routes import Routes
 from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.identity.public_keys import PublicKeys
-from edge.identity.refusals import Refusals
 from edge.limits.limits import Limits
 from edge.limits.opening import open_limits
 from edge.limits.settings import LimitsSettings
@@ -87,7 +87,7 @@ class Edge(Actor):
         self._desk = Desk(context, settings)
         self._tasks = Tasks(context, settings, self._desk)
         self._public_keys = PublicKeys()
-        self._refusals = Refusals(context)
+        self._refusals = Refusals(context, "edge")
         self._openai = OpenAiDoor(context, settings, self._intake, self._desk, Models(self._catalogue))
         self._loaded = False
         self._watch: asyncio.Task[None] | None = None
@@ -109,7 +109,10 @@ class Edge(Actor):
             await stack.enter_async_context(self.context.bus.log.live("ended", self._hearing()))
             await self._admission.look()
             self._certificates = await load(self._limits.tls, self.context.log)
-            credentials, owners = self._credentials(keys), CertificateOwners(self._limits.tls.client_tenants)
+            credentials, owners = (
+                self._credentials(keys),
+                CertificateOwners(self._limits.tls.client_tenants, self._refusals),
+            )
             runner = await self._listen(credentials, owners)
             try:
                 await self._listen_grpc(credentials, owners)
@@ -269,7 +272,7 @@ class Edge(Actor):
             submission=Submission(self._limits, self._intake),
             tasks=self._tasks,
             listing=Listing(self._desk, self._catalogue),
-            tokens=Tokens(self.context.bus, self._limits, self._public_keys, self._refusals),
+            tokens=Tokens(self.context.bus, self._limits, self._public_keys),
             openai=self._openai,
             pages=Pages(),
             health=Health(self._checks),
