@@ -1,4 +1,4 @@
-"""nats-server killed and started again under running actors: the token stream was in its memory, and comes back empty."""
+"""nats-server killed and started again under running actors: the token stream, in its memory, comes back empty."""
 
 import asyncio
 import time
