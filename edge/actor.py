@@ -9,6 +9,7 @@ from aiohttp import web
 from pydantic import BaseModel
 
 from actors.runtime import Actor, Context
+from actors.runtime.refusals import Refusals
 from actors.runtime.settings import RedisSettings
 from bus import subjects
 from bus.waiting import timeout
@@ -22,10 +23,10 @@ from edge.http.routes import Routes
 from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.identity.public_keys import PublicKeys
-from edge.identity.refusals import Refusals
 from edge.limits.limits import Limits
 from edge.limits.opening import open_limits
 from edge.limits.settings import LimitsSettings
+from edge.limits.tokens import Hearing, TokenAllowance
 from edge.openai.door import OpenAiDoor
 from edge.openai.models import Models
 from edge.openapi.pages import Pages
@@ -70,6 +71,7 @@ class Edge(Actor):
         self._rates = rates or LimitsSettings()
         self._redis = redis or RedisSettings()
         self._rate_limits: Limits | None = None
+        self._allowance: TokenAllowance | None = None
         self._limits = settings
         self._catalogue = Catalogue()
         self._waiting = Waiting(context.bus, context.log, _loop_time, settings.recheck_s)
@@ -85,7 +87,7 @@ class Edge(Actor):
         self._desk = Desk(context, settings)
         self._tasks = Tasks(context, settings, self._desk)
         self._public_keys = PublicKeys()
-        self._refusals = Refusals(context)
+        self._refusals = Refusals(context, "edge")
         self._openai = OpenAiDoor(context, settings, self._intake, self._desk, Models(self._catalogue))
         self._loaded = False
         self._watch: asyncio.Task[None] | None = None
@@ -103,11 +105,14 @@ class Edge(Actor):
         """Views, the live subscription, then the port; left in the opposite order after waiters had their grace."""
         async with AsyncExitStack() as stack:
             keys = await self._open_views(stack)
-            await stack.enter_async_context(self.context.bus.log.live("ended", self._waiting.ended))
-            await self._admission.look()
             self._rate_limits = await stack.enter_async_context(open_limits(self._rates, self._redis, self.context.log))
+            await stack.enter_async_context(self.context.bus.log.live("ended", self._hearing()))
+            await self._admission.look()
             self._certificates = await load(self._limits.tls, self.context.log)
-            credentials, owners = self._credentials(keys), CertificateOwners(self._limits.tls.client_tenants)
+            credentials, owners = (
+                self._credentials(keys),
+                CertificateOwners(self._limits.tls.client_tenants, self._refusals),
+            )
             runner = await self._listen(credentials, owners)
             try:
                 await self._listen_grpc(credentials, owners)
@@ -120,6 +125,15 @@ class Edge(Actor):
                 yield
             finally:
                 await self._finish(runner, watch)
+
+    def _hearing(self) -> Hearing:
+        """Who hears of ends: those that wait, and who counts tokens if anybody does."""
+        limits, waiting = self._rate_limits, self._waiting.ended
+        if limits is None or self._rates.tokens is None:
+            return waiting
+        allowance = TokenAllowance(limits, self._catalogue, self._rates.answer_tokens)
+        self._allowance = self._intake.allowance = allowance
+        return allowance.besides(waiting)
 
     async def run(self) -> None:
         """Ends with the drain; raises when what looks after the waiting requests and the queue broke."""
@@ -140,6 +154,8 @@ class Edge(Actor):
             group.create_task(self._refusals.watch())
             if self._rate_limits is not None:
                 group.create_task(self._rate_limits.watch())
+            if self._allowance is not None:
+                group.create_task(self._allowance.watch())
             if self._certificates is not None:
                 group.create_task(self._certificates.watch())
 
@@ -256,7 +272,7 @@ class Edge(Actor):
             submission=Submission(self._limits, self._intake),
             tasks=self._tasks,
             listing=Listing(self._desk, self._catalogue),
-            tokens=Tokens(self.context.bus, self._limits, self._public_keys, self._refusals),
+            tokens=Tokens(self.context.bus, self._limits, self._public_keys),
             openai=self._openai,
             pages=Pages(),
             health=Health(self._checks),

@@ -6,13 +6,15 @@
 Each event knows its lane, the second half of its subject `aion.task.<event>.<lane>.<tenant>.<task_id>`.
 """
 
+import re
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypedDict
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypedDict
 
 from msgspec import Meta, Struct, field
 
-from schemas.ids import EventId, Name, OfToken, TaskId, TenantId, Token
-from schemas.message import Decoder, Message, Raw, encode, read
+from schemas.ids import NAME_PATTERN, EventId, Name, OfToken, TaskId, TenantId, Token
+from schemas.message import Decoder, Message, Raw, Unreadable, encode, read
 from schemas.result import Count, Engine, Status, TaskError, TaskResult, Usage, UsageReport, report
 from schemas.task import Priority, Privacy
 
@@ -188,7 +190,7 @@ class Head(Struct, frozen=True):
 class EndedInBrief(Struct, frozen=True, tag_field="event", tag="ended"):
     """What a bill needs of `ended`; its answer is skipped unread.
 
-    Types and amounts are checked; how names are spelled was checked before they were written.
+    Types, amounts and names are checked as in `Ended`, so that no projection bills what another cannot read.
     """
 
     event_id: EventId
@@ -200,6 +202,7 @@ class EndedInBrief(Struct, frozen=True, tag_field="event", tag="ended"):
     engine: Engine
     usage: Usage
     engine_name: str | None = None
+    error: TaskError | None = None
     traceparent: str | None = None
 
 
@@ -242,6 +245,8 @@ class _ResultInParts(Struct, frozen=True):
     error: Raw
 
 
+_NAME: Final = re.compile(NAME_PATTERN)
+
 _heads = Decoder(Head)
 _acceptances = Decoder(AcceptedInBrief)
 _routes = Decoder(RoutedInBrief)
@@ -268,7 +273,16 @@ def read_routed_in_brief(data: bytes) -> RoutedInBrief:
 
 def read_ended_in_brief(data: bytes) -> EndedInBrief:
     """What a bill needs of the `ended` in `data`. Raises `schemas.message.Unreadable`."""
-    return read(_endings, data)
+    ended = read(_endings, data)
+    if not _are_names(ended.intent, ended.engine_name):
+        raise Unreadable("intent or engine_name is not a name")
+    return ended
+
+
+@lru_cache(maxsize=4096)
+def _are_names(intent: str, engine: str | None) -> bool:
+    """What `Name` says, remembered: there are few names, and patterns are what costs most in a decoder."""
+    return all(name is None or _NAME.fullmatch(name) is not None for name in (intent, engine))
 
 
 def read_task_event(data: bytes) -> TaskEvent:

@@ -99,7 +99,12 @@ def parse(text: str) -> ParsedKey:
 
 
 def verify(parsed: ParsedKey, record: ApiKeyRecord | None, now_ms: int, peppers: Sequence[Pepper] = ()) -> ApiKeyRecord:
-    """`record` (None: no such key), when it is the living record of `parsed`, else `Unauthenticated`.
+    """`record`, when `parsed` is its key and it is in force. Raises what `prove` and `check_in_force` raise."""
+    return check_in_force(prove(parsed, record, peppers), now_ms)
+
+
+def prove(parsed: ParsedKey, record: ApiKeyRecord | None, peppers: Sequence[Pepper] = ()) -> ApiKeyRecord:
+    """`record` (None: no such key), when `parsed` is its key, in force or not, else `Unauthenticated`.
 
     The comparison takes the same time wherever the first difference is; an unknown key and a wrong secret get
     the same answer. Raises `Unavailable` when the key was made under a pepper that is not among `peppers`.
@@ -108,10 +113,15 @@ def verify(parsed: ParsedKey, record: ApiKeyRecord | None, now_ms: int, peppers:
     pepper, stored = (_pepper_of(record, peppers), record.secret_sha256) if record is not None else (None, "0" * 64)
     if not hmac.compare_digest(digest(parsed.secret, pepper), stored) or record is None or not known:
         raise Unauthenticated(f"API key {parsed.key_id} is not known: create one with aionctl key create")
+    return record
+
+
+def check_in_force(record: ApiKeyRecord, now_ms: int) -> ApiKeyRecord:
+    """`record`; raises `Unauthenticated` when it was revoked or is past its time."""
     if record.revoked:
-        raise Unauthenticated(f"API key {parsed.key_id} was revoked: create another with aionctl key create")
-    if record.expires_at_ms is not None and now_ms >= record.expires_at_ms:
-        raise Unauthenticated(f"API key {parsed.key_id} has expired: create another with aionctl key create")
+        raise Unauthenticated(f"API key {record.key_id} was revoked: create another with aionctl key create")
+    if not in_force(record, now_ms):
+        raise Unauthenticated(f"API key {record.key_id} has expired: create another with aionctl key create")
     return record
 
 

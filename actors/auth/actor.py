@@ -18,6 +18,7 @@ from actors.auth.settings import AuthSettings
 from actors.auth.signing import Signing
 from actors.auth.tokens import TokenDesk
 from actors.runtime import Actor, Context
+from actors.runtime.refusals import Refusals
 from bus import questions
 from bus.port import Answer
 from bus.subjects import KEYS
@@ -40,6 +41,7 @@ class Auth(Actor):
         pepper = settings.key_pepper
         self._peppers: tuple[Pepper, ...] = read_peppers(pepper.get_secret_value()) if pepper is not None else ()
         self._audit = Audit(context)
+        self._refusals = Refusals(context, "auth")
         self._api_keys = ApiKeys(context, self._audit, self._peppers[0] if self._peppers else None)
         self._families = Families(context, self._audit, settings)
         self._issuers: dict[str, IssuerKeys] = {}
@@ -75,18 +77,20 @@ class Auth(Actor):
         )
 
     async def run(self) -> None:
-        """Tend the signing keys and fetch the issuers' until drained."""
+        """Tend the signing keys, fetch the issuers' and tell of refusals until drained."""
         async with asyncio.TaskGroup() as group:
             working = [group.create_task(keys.watch()) for keys in self._issuers.values()]
+            working.append(group.create_task(self._refusals.watch()))
             working.append(group.create_task(self._tend()))
             await self.context.draining.wait()
             for task in working:
                 task.cancel()
 
     def status(self) -> Mapping[str, object]:
-        """Which keys sign, and which issuers are trusted."""
+        """Which keys sign, which issuers are trusted, and how many credentials were refused."""
         kids = self._signing.kids if self._signing is not None else []
-        return {"signing_keys": kids, "issuers": sorted(keys.issuer.name for keys in self._issuers.values())}
+        issuers = sorted(keys.issuer.name for keys in self._issuers.values())
+        return {"signing_keys": kids, "issuers": issuers, "refused_credentials": self._refusals.total}
 
     async def _open(self, view: Mapping[str, bytes]) -> None:
         settings = self.settings
@@ -103,6 +107,7 @@ class Auth(Actor):
             self._audit,
             signing,
             self._families,
+            self._refusals,
             peppers=self._peppers,
             issuers=self._issuers,
         )

@@ -5,6 +5,7 @@ from typing import Final, NoReturn
 from actors.auth.audit import Audit
 from actors.auth.settings import AuthSettings
 from actors.runtime import Context
+from actors.runtime.refusals import Bearer
 from bus.subjects import KEYS, SESSIONS
 from schemas.errors import Conflict, Unauthenticated
 from schemas.identity import LEEWAY_S
@@ -62,12 +63,16 @@ class Families:
             expires_at_ms=now_ms + self._refresh_ms,
         )
 
-    async def look(self, token: RefreshToken) -> tuple[FamilyRecord, int]:
+    async def look(self, token: RefreshToken, bearer: Bearer) -> tuple[FamilyRecord, int]:
         """The family of a token that was not used yet, and the revision for `turn`.
 
         Raises `Unauthenticated` for a token of no living family, and for one that was used: then the family ends.
+        Of a genuine one, good or not, `bearer` learns whose it is.
         """
         record, revision = await self._find(token)
+        bearer.is_proven(record.tenant_id, record.subject)
+        if self._context.now_ms() >= record.expires_at_ms:
+            raise _unknown()
         if not is_newest(token, record):
             await self._end_of_thief(record)
         return record, revision
@@ -108,10 +113,13 @@ class Families:
     async def _find(self, token: RefreshToken) -> tuple[FamilyRecord, int]:
         stored = await self._context.bus.kv.get(SESSIONS, token.family)
         record = decode(stored.value, FamilyRecord) if stored is not None else None
-        living = record is not None and is_of(token, record) and self._context.now_ms() < record.expires_at_ms
-        if stored is None or record is None or not living:
-            raise Unauthenticated("that refresh token is not known, expired or was revoked: sign in again")
+        if stored is None or record is None or not is_of(token, record):
+            raise _unknown()
         return record, stored.revision
 
     def _left_s(self, record: FamilyRecord) -> float:
         return float(max(1, (record.expires_at_ms - self._context.now_ms()) // 1000))
+
+
+def _unknown() -> Unauthenticated:
+    return Unauthenticated("that refresh token is not known, expired or was revoked: sign in again")

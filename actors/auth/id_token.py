@@ -47,8 +47,8 @@ def issuer_of(token: Token) -> str:
     return _claims(token).iss
 
 
-def verify_id_token(text: str, issuer: Issuer, keys: Mapping[str, PyJWK], now_s: int) -> User:
-    """The user. Raises `Unauthenticated`, and `Forbidden` for a tenant that the issuer may not speak for."""
+def prove_id_token(text: str, issuer: Issuer, keys: Mapping[str, PyJWK]) -> IdClaims:
+    """What a genuine token of this issuer claims, good now or not (`check_id_claims`). Raises `Unauthenticated`."""
     token = read_token(text)
     if token.typ is not None and token.typ.upper() != "JWT":
         raise Unauthenticated("that is not an id token: its typ says so")
@@ -62,8 +62,14 @@ def verify_id_token(text: str, issuer: Issuer, keys: Mapping[str, PyJWK], now_s:
     except PyJWTError:
         raise Unauthenticated("that id token is not genuine") from None
     claims = _claims(token)
-    _check(claims, issuer, now_s)
-    return User(_tenant(token, issuer), f"user:{issuer.name}/{claims.sub}")
+    if claims.iss != issuer.issuer:
+        raise Unauthenticated("that id token is of another issuer")
+    return claims
+
+
+def user_of(text: str, claims: IdClaims, issuer: Issuer) -> User:
+    """The user of a genuine token. Raises `Forbidden` for a tenant that the issuer may not speak for."""
+    return User(_tenant(read_token(text), issuer), f"user:{issuer.name}/{claims.sub}")
 
 
 def _claims(token: Token) -> IdClaims:
@@ -73,11 +79,12 @@ def _claims(token: Token) -> IdClaims:
         raise Unauthenticated("that is not an id token: iss, sub, aud, exp or iat is missing or wrong") from None
 
 
-def _check(claims: IdClaims, issuer: Issuer, now_s: int) -> None:
+def check_id_claims(claims: IdClaims, issuer: Issuer, now_s: int) -> None:
+    """Return for claims that are meant for us and good now; else raise `Unauthenticated`."""
     meant_for = (claims.aud,) if isinstance(claims.aud, str) else claims.aud
     several = len(meant_for) > 1
-    if claims.iss != issuer.issuer or issuer.audience not in meant_for:
-        raise Unauthenticated("that id token is of another issuer or meant for somebody else")
+    if issuer.audience not in meant_for:
+        raise Unauthenticated("that id token is meant for somebody else")
     if (several or claims.azp is not None) and claims.azp != issuer.audience:
         raise Unauthenticated("that id token was issued to somebody else")
     if now_s >= claims.exp + LEEWAY_S:

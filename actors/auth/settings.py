@@ -72,7 +72,7 @@ class AuthSettings(BaseModel):
     lead_s: float = Field(default=60.0, ge=0, le=3600, description="A new key is published so long before it signs.")
     tick_s: float = Field(default=10.0, gt=0)
     issuers: tuple[Issuer, ...] = ()
-    issuer_refresh_s: float = Field(default=300.0, gt=0, description="How often an issuer's keys are fetched.")
+    issuer_refresh_s: float = Field(default=60.0, gt=0, description="How often an issuer's keys are fetched.")
     issuer_stale_s: float = Field(default=86_400.0, ge=0, description="How long they serve while it does not answer.")
 
     @model_validator(mode="after")

@@ -5,11 +5,12 @@ from typing import Final
 
 from actors.auth.audit import Audit
 from actors.auth.families import Families
-from actors.auth.id_token import issuer_of, verify_id_token
+from actors.auth.id_token import check_id_claims, issuer_of, prove_id_token, user_of
 from actors.auth.issuer_keys import IssuerKeys
 from actors.auth.settings import AuthSettings
 from actors.auth.signing import Signing
 from actors.runtime import Context
+from actors.runtime.refusals import Bearer, Refusals
 from bus.port import Call
 from schemas import scopes
 from schemas.errors import InsufficientScope, InvalidRequest, Unauthenticated
@@ -23,11 +24,11 @@ from schemas.identity import (
     Tokens,
 )
 from schemas.jws import read_token
-from schemas.keys import Pepper, in_force, parse, record_key, verify
+from schemas.keys import Pepper, check_in_force, in_force, parse, prove, record_key
 from schemas.message import Unreadable, changed, decode
 from schemas.registry import ApiKeyRecord
 from schemas.scopes import Scope
-from schemas.tokens import parse_refresh
+from schemas.tokens import RefreshToken, parse_refresh
 
 _JTI_BYTES: Final = 9
 
@@ -43,6 +44,7 @@ class TokenDesk:
         audit: Audit,
         signing: Signing,
         families: Families,
+        refusals: Refusals,
         *,
         peppers: Sequence[Pepper],
         issuers: Mapping[str, IssuerKeys],
@@ -53,6 +55,7 @@ class TokenDesk:
         self._audit = audit
         self._signing = signing
         self._families = families
+        self._refusals = refusals
         self._peppers = peppers
         self._issuers = issuers
 
@@ -60,9 +63,13 @@ class TokenDesk:
         """Tokens for a key, for a user that a key vouches for, or for a user who signed in at an issuer."""
         if (asked.api_key is None) == (asked.id_token is None):
             raise InvalidRequest("send an API key or an id_token, and not both")
-        if asked.id_token is not None:
-            return await self._for_id_token(asked, asked.id_token)
-        key = self._good_key(asked.api_key or "")
+        with self._refusals.noting("token") as bearer:
+            if asked.id_token is not None:
+                return await self._for_id_token(asked, asked.id_token, bearer)
+            return await self._for_api_key(asked, asked.api_key or "", bearer)
+
+    async def _for_api_key(self, asked: TokenIssue, text: str, bearer: Bearer) -> Tokens:
+        key = self._good_key(text, bearer)
         if asked.subject is None:
             return await self._for_key(asked, key)
         if scopes.ISSUE_TOKENS not in scopes.reach(key.scopes):
@@ -72,8 +79,11 @@ class TokenDesk:
 
     async def refresh(self, asked: TokenRefresh, _call: Call) -> Tokens:
         """The next pair. A user falls with the key that vouched for him."""
-        token = parse_refresh(asked.refresh_token)
-        family, revision = await self._families.look(token)
+        with self._refusals.noting("refresh") as bearer:
+            return await self._next_pair(parse_refresh(asked.refresh_token), bearer)
+
+    async def _next_pair(self, token: RefreshToken, bearer: Bearer) -> Tokens:
+        family, revision = await self._families.look(token, bearer)
         if family.key is not None and self._living_key(family.key) is None:
             await self._families.end_family(family.family, "its API key is no longer good")
             raise Unauthenticated("the API key that vouched for this user is no longer good: sign in again")
@@ -95,13 +105,16 @@ class TokenDesk:
             await self._families.end(token)
         return TokenRevoked()
 
-    async def _for_id_token(self, asked: TokenIssue, text: str) -> Tokens:
+    async def _for_id_token(self, asked: TokenIssue, text: str, bearer: Bearer) -> Tokens:
         if asked.subject is not None:
             raise InvalidRequest("an id_token has its own subject: leave it out")
         source = self._issuers.get(issuer_of(read_token(text)))
         if source is None:
             raise Unauthenticated("that id token is of an issuer that is not trusted here: see AION_AUTH__ISSUERS")
-        user = verify_id_token(text, source.issuer, source.keys(), self._context.now_ms() // 1000)
+        claims = prove_id_token(text, source.issuer, source.keys())
+        user = user_of(text, claims, source.issuer)
+        bearer.is_proven(user.tenant_id, user.subject)
+        check_id_claims(claims, source.issuer, self._context.now_ms() // 1000)
         return await self._sign_in(user.tenant_id, user.subject, _granted(asked.scopes, source.issuer.scopes), None)
 
     async def _for_key(self, asked: TokenIssue, key: ApiKeyRecord) -> Tokens:
@@ -123,9 +136,11 @@ class TokenDesk:
         await self._families.open(record)
         return changed(answer, refresh_token=token.text)
 
-    def _good_key(self, text: str) -> ApiKeyRecord:
+    def _good_key(self, text: str, bearer: Bearer) -> ApiKeyRecord:
         parsed = parse(text)
-        return verify(parsed, self._record(parsed.key_id), self._context.now_ms(), self._peppers)
+        record = prove(parsed, self._record(parsed.key_id), self._peppers)
+        bearer.is_proven(record.tenant_id, f"key:{record.key_id}")
+        return check_in_force(record, self._context.now_ms())
 
     def _living_key(self, key_id: str) -> ApiKeyRecord | None:
         record = self._record(key_id)

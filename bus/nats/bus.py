@@ -1,12 +1,13 @@
 """The bus over one NATS connection."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bus.nats.appender import Appender
 from bus.nats.connection import Connection, connect
 from bus.nats.kv import NatsKv
-from bus.nats.layout import ensure
+from bus.nats.layout import ensure, keep_tokens
 from bus.nats.log import NatsLog
 from bus.nats.queue import NatsQueue
 from bus.nats.rpc import NatsRpc
@@ -51,7 +52,10 @@ async def open_bus(settings: BusSettings) -> AsyncIterator[NatsBus]:
     async with connect(settings) as connection:
         await ensure(connection, settings)
         appender = Appender(connection, settings)
+        tokens = asyncio.create_task(keep_tokens(connection, settings), name="bus.keep_tokens")
         try:
             yield NatsBus(connection, appender)
         finally:
+            tokens.cancel()
+            await asyncio.gather(tokens, return_exceptions=True)
             await appender.close()

@@ -1,17 +1,21 @@
 """The streams and buckets on the server: created when absent, and never silently other than asked."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
+
+import structlog
 
 from bus.nats.connection import ApiError, Connection
 from bus.settings import BusSettings
 from bus.subjects import BUCKETS, LIVE, LOG_STREAM, LOG_SUBJECTS, TASKS, TOKENS, TOKENS_STREAM
-from schemas.errors import ServerIncompatible
+from schemas.errors import AionError, ServerIncompatible
 
 SECOND_NS = 1_000_000_000
 _NOT_FOUND = 10059
 _EXISTS = 10058
 _API_TIMEOUT_S = 10.0
+_RETRY_S = 1.0
 
 
 def log_config(settings: BusSettings) -> dict[str, Any]:
@@ -79,6 +83,24 @@ async def ensure(connection: Connection, settings: BusSettings) -> None:
     await _ensure_stream(connection, tokens_config(settings))
     for bucket in BUCKETS:
         await _ensure_stream(connection, bucket_config(bucket, settings))
+
+
+async def keep_tokens(connection: Connection, settings: BusSettings) -> None:
+    """Until cancelled: after each reconnect the token stream is there. A server that was restarted has forgotten it."""
+    due = asyncio.Event()
+    forget = connection.on_reconnect(due.set)
+    try:
+        while True:
+            await due.wait()
+            due.clear()
+            try:
+                await _ensure_stream(connection, tokens_config(settings))
+            except AionError as error:
+                structlog.get_logger("bus").warning("tokens_stream_not_ensured", code=error.code)
+                await asyncio.sleep(_RETRY_S)
+                due.set()
+    finally:
+        forget()
 
 
 async def _ensure_stream(

@@ -85,7 +85,11 @@ class GrpcServer:
 
 
 def _options(settings: EdgeSettings) -> list[tuple[str, int]]:
-    """Channel arguments (grpc_types.h). `so_reuseport` is on by default: two edges would share a port unasked."""
+    """Channel arguments (grpc_types.h). `so_reuseport` is on by default: two edges would share a port unasked.
+
+    A keepalive ping that is not answered ends a connection after the ping timeout, a minute by default; the keepalive
+    timeout alone does nothing (seen with gRPC 1.85).
+    """
     own = settings.grpc
     return [
         ("grpc.so_reuseport", int(settings.reuse_port)),
@@ -94,6 +98,7 @@ def _options(settings: EdgeSettings) -> list[tuple[str, int]]:
         ("grpc.server_handshake_timeout_ms", _ms(settings.head_timeout_s)),
         ("grpc.keepalive_time_ms", _ms(own.keepalive_s)),
         ("grpc.keepalive_timeout_ms", _ms(settings.write_timeout_s)),
+        ("grpc.http2.ping_timeout_ms", _ms(settings.write_timeout_s)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", _ms(LEAST_PING_S)),
         ("grpc.http2.max_ping_strikes", STRIKES),

@@ -1,4 +1,4 @@
-"""The response for what goes well, made as one piece.
+"""The response for what goes well, and for what is refused, made as one piece.
 
 `web.Response` and its headers cost as much as the rest of aiohttp's part in a request (docs/performance.md); every
 answer under load has the same head, so it is written out here.
@@ -22,9 +22,10 @@ class Answer(web.StreamResponse):
     `fields` are further lines of the head, each with its CRLF. Nothing of a client's may be in them unchecked.
     """
 
-    def __init__(self, body: bytes, *, status: int = 200, fields: str = "") -> None:
+    def __init__(self, body: bytes, *, status: int = 200, fields: str = "", kind: str = "application/json") -> None:
         super().__init__(status=status)
         self._json = body
+        self._kind = kind
         self._fields = fields
         self._lasts = True
 
@@ -46,11 +47,12 @@ class Answer(web.StreamResponse):
         self._lasts = self._lasts and request.keep_alive
         head = (
             f"HTTP/1.1 {self.status} {self.reason}\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(self._json)}\r\n"
+            f"Content-Type: {self._kind}\r\nContent-Length: {len(self._json)}\r\n"
             f"Date: {_http_date(int(time.time()))}\r\nServer: {SERVER}\r\nCache-Control: no-store\r\n"
             f"X-Request-Id: {request[REQUEST_ID]}\r\n{self._fields}{self._connection(request)}\r\n"
         )
-        await request.writer.write_eof(head.encode("ascii") + self._json)
+        body = self._json if request.method != "HEAD" else b""
+        await request.writer.write_eof(head.encode("ascii") + body)
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:

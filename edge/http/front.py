@@ -87,6 +87,8 @@ class Front:
         except web.HTTPException as error:
             return self._wording(request).failed(error, request_id)
         except AionError as error:
+            if self._gate is not None:
+                self._gate.note(request, error)
             if error.http_status >= 500 and not error.retryable:
                 client = self._clients.address_of(request)
                 log.error("edge.request_failed", request_id=request_id, client=client, code=error.code)

@@ -12,6 +12,7 @@ from edge.limits.errors import RateLimited
 from edge.limits.fields import limit_field, policy_field
 from edge.limits.limits import Limits
 from edge.limits.plan import Who
+from schemas.errors import AionError
 
 VERDICT: Final = web.RequestKey("verdict", Verdict)
 
@@ -32,15 +33,16 @@ class Gate:
         """One request of a caller. Raises `RateLimited`."""
         route = f"{request.method} {request.rel_url.path_safe}"
         who = Who(self._clients.network_of(request), caller.name, caller.tenant_id, route)
-        try:
-            request[VERDICT] = await self._limits.take(who)
-        except RateLimited as error:
-            request[VERDICT] = error.verdict
-            raise
+        request[VERDICT] = await self._limits.take(who)
 
     async def take_stranger(self, request: web.BaseRequest) -> None:
         """One request without a good credential. Raises `RateLimited`."""
         await self._limits.take_stranger(self._clients.network_of(request))
+
+    def note(self, request: web.BaseRequest, error: AionError) -> None:
+        """Let the answer tell of the bucket that refused, whoever asked it."""
+        if isinstance(error, RateLimited):
+            request[VERDICT] = error.verdict
 
     def tell(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Write the RateLimit fields, unless the head is on its way already."""

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from aiohttp import web
 
-from edge.http.answer import SERVER
+from edge.http.answer import SERVER, Answer
 from edge.tasks.errors import BodyInvalid, CancelTooLate
 from schemas.errors import AionError, InsufficientScope
 
@@ -17,7 +17,7 @@ CONTENT_TYPE = "application/problem+json"
 class Wording(Protocol):
     """How a door says that something went wrong."""
 
-    def refused(self, error: AionError, request_id: str) -> web.Response:
+    def refused(self, error: AionError, request_id: str) -> web.StreamResponse:
         """The response for an error of AION's tree."""
         ...
 
@@ -33,7 +33,7 @@ class Wording(Protocol):
 class Problems:
     """RFC 9457, what every route says that has no wording of its own."""
 
-    def refused(self, error: AionError, request_id: str) -> web.Response:
+    def refused(self, error: AionError, request_id: str) -> Answer:
         """See `problem`."""
         return problem(error, request_id)
 
@@ -46,16 +46,20 @@ class Problems:
         return internal_problem(request_id)
 
 
-def problem(error: AionError, request_id: str) -> web.Response:
-    """The response for an error of AION's tree, with `Retry-After` wherever coming back can help."""
-    response = _response(error.http_status, described(error, request_id))
+def problem(error: AionError, request_id: str) -> Answer:
+    """The response for an error of AION's tree, with `Retry-After` wherever coming back can help.
+
+    It is an `Answer`: when too much comes, what is refused must cost least.
+    """
+    fields = ""
     if error.http_status in (429, 503):
-        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s or 1)))
-    if error.http_status == 401:
-        response.headers["WWW-Authenticate"] = 'Bearer realm="aion"'
-    if isinstance(error, InsufficientScope):  # RFC 6750 section 3.1
-        response.headers["WWW-Authenticate"] = 'Bearer realm="aion", error="insufficient_scope"'
-    return response
+        fields = f"Retry-After: {max(1, math.ceil(error.retry_after_s or 1))}\r\n"
+    elif error.http_status == 401:
+        fields = 'WWW-Authenticate: Bearer realm="aion"\r\n'
+    elif isinstance(error, InsufficientScope):  # RFC 6750 section 3.1
+        fields = 'WWW-Authenticate: Bearer realm="aion", error="insufficient_scope"\r\n'
+    body = json.dumps(described(error, request_id)).encode()
+    return Answer(body, status=error.http_status, fields=fields, kind=CONTENT_TYPE)
 
 
 def described(error: AionError, request_id: str) -> dict[str, Any]:

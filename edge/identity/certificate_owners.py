@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+from actors.runtime.refusals import Refusals, stranger
 from edge.identity.caller import Caller
 from schemas.errors import Unauthenticated
 from schemas.ids import TenantId
@@ -15,7 +16,8 @@ NAMES_OF_CLIENTS: Final = frozenset({"DNS", "URI"})
 class CertificateOwners:
     """Tenants by the names of certificates. Whoever asks must have let TLS verify the certificate."""
 
-    def __init__(self, tenants: Mapping[str, str]) -> None:
+    def __init__(self, tenants: Mapping[str, str], refusals: Refusals) -> None:
+        self._refusals = refusals
         self._callers = {
             name: Caller(TenantId(tenant), f"certificate:{name}", reach(DEFAULT)) for name, tenant in tenants.items()
         }
@@ -28,6 +30,7 @@ class CertificateOwners:
         """Whom a certificate with these names speaks for. Raises `Unauthenticated` unless it is exactly one tenant."""
         found = [self._callers[name] for name in names if name in self._callers]
         if len({caller.tenant_id for caller in found}) != 1:
+            self._refusals.note(stranger("a certificate that names no tenant"))
             raise Unauthenticated(
                 "no API key, and the certificate names no tenant: send Authorization: Bearer aion_..."
             )

@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from edge.identity.access import expiry_ms, verify_access
+from actors.runtime.refusals import Refusal, Refusals, stranger
+from edge.identity.access import check_claims, expiry_ms, prove_access
 from edge.identity.caller import Caller
 from edge.identity.public_keys import PREFIX, PublicKeys
-from edge.identity.refusals import Refusal, Refusals, stranger
 from schemas import scopes
 from schemas.errors import InsufficientScope, Unauthenticated
 from schemas.ids import TenantId
 from schemas.jws import looks_signed
-from schemas.keys import ParsedKey, Pepper, in_force, parse, record_key, verify
+from schemas.keys import ParsedKey, Pepper, check_in_force, in_force, parse, prove, record_key
 from schemas.message import Unreadable, decode
 from schemas.registry import ApiKeyRecord
 from schemas.tokens import revocation_key
@@ -100,20 +100,29 @@ class Credentials:
 
     def _good_key(self, parsed: ParsedKey) -> tuple[ApiKeyRecord, bytes]:
         stored = self._view.get(record_key(parsed.key_id), b"")
-        record = _read(stored)
         try:
-            return verify(parsed, record, self._now_ms(), self._peppers), stored
+            record = prove(parsed, _read(stored), self._peppers)
+        except Unauthenticated:
+            self._refusals.note(stranger("unknown API key"))
+            raise
+        try:
+            return check_in_force(record, self._now_ms()), stored
         except Unauthenticated as error:
-            self._refusals.note(_key_refusal(record, error) if record is not None else stranger("unknown API key"))
+            self._refusals.note(Refusal(TenantId(record.tenant_id), f"key:{record.key_id}", error.message))
             raise
 
     def _verify_token(self, text: str) -> _Verified:
         try:
-            claims, key = verify_access(text, self._public_keys, self._now_ms())
+            claims, key = prove_access(text, self._public_keys, self._now_ms())
         except Unauthenticated as error:
             self._refusals.note(stranger(error.message))
             raise
         tenant_id = TenantId(claims.tenant)
+        try:
+            check_claims(claims, key.record.issuer, self._now_ms())
+        except Unauthenticated as error:
+            self._refusals.note(Refusal(tenant_id, claims.sub, error.message))
+            raise
         besides = self._standing(claims.family, claims.key)
         if besides is None:
             self._refusals.note(Refusal(tenant_id, claims.sub, "that token was revoked"))
@@ -142,10 +151,6 @@ def bearer_of(authorization: str) -> str | None:
     """The credential in a header (RFC 6750 section 2.1), None when it has none."""
     scheme, _, text = authorization.partition(" ")
     return (text.strip() or None) if scheme.lower() == "bearer" else None
-
-
-def _key_refusal(record: ApiKeyRecord, error: Unauthenticated) -> Refusal:
-    return Refusal(TenantId(record.tenant_id), f"key:{record.key_id}", error.message)
 
 
 def _read(stored: bytes) -> ApiKeyRecord | None:

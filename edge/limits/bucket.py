@@ -42,6 +42,8 @@ class Verdict(NamedTuple):
     levels_us: tuple[int, ...]
     edges: int = 1
     """By how many the limit was divided."""
+    shared: bool = False
+    """Whether Redis decided."""
 
     @property
     def retry_after_us(self) -> int:
@@ -58,6 +60,24 @@ class Verdict(NamedTuple):
 
     def _wait_us(self, bucket: Bucket, level_us: int) -> int:
         return level_us + bucket.debit_of_us(self.edges) - bucket.tolerance_us
+
+
+class Reservation(NamedTuple):
+    """What was debited of a bucket in advance, to be settled once it is known what was used."""
+
+    bucket: Bucket
+    edges: int
+    shared: bool
+    """Whether Redis was debited; else one process alone was, its share counted for `edges`."""
+
+    def correction(self, used: int) -> Bucket:
+        """What Redis is still owed; it gives back when `used` is less than what it was debited."""
+        return self.bucket._replace(cost=used - (self.bucket.cost if self.shared else 0))
+
+    def correction_us(self, used: int) -> int:
+        """The same as a level of the process that was debited."""
+        each_us = self.bucket.debit_of_us(self.edges) // self.bucket.cost
+        return each_us * (used - self.bucket.cost)
 
 
 def judge(buckets: Sequence[Bucket], levels_us: Sequence[int], *, edges: int = 1) -> Verdict:

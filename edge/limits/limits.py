@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from time import monotonic_ns
 
-from edge.limits.bucket import Bucket, Verdict, judge
+from edge.limits.bucket import Bucket, Reservation, Verdict, judge
 from edge.limits.errors import RateLimited
 from edge.limits.memory import Memory
 from edge.limits.plan import Plan, Who
@@ -37,9 +37,9 @@ class Limits:
         self.alone = 0
         """Requests that were decided without Redis."""
 
-    async def take(self, who: Who, *, tokens: int = 0) -> Verdict:
-        """One request, with so many tokens reserved. Raises `RateLimited`, `InvalidRequest`."""
-        return await self._take(self._plan.of_caller(who, tokens))
+    async def take(self, who: Who) -> Verdict:
+        """One request of a caller. Raises `RateLimited`."""
+        return await self._take(self._plan.of_caller(who))
 
     async def take_stranger(self, ip: str) -> Verdict:
         """One request that no credential speaks for. Raises `RateLimited`."""
@@ -52,23 +52,28 @@ class Limits:
         if not verdict.admitted:
             self._refuse(verdict)
 
-    async def settle(self, tenant_id: TenantId, *, reserved: int, used: int) -> None:
-        """Correct a reservation by what was used: give back the rest, or owe what is missing. It refuses nothing.
+    async def reserve(self, tenant_id: TenantId, tokens: int) -> Reservation:
+        """So many tokens of the tenant, at least 1, until `settle`; there must be a rate of tokens.
 
-        `reserved` is what `take` was given, at least 1.
+        Raises `RateLimited`, and `InvalidRequest` for more than the tenant may have at once.
         """
-        reservation = self._plan.of_tokens(tenant_id, reserved)
-        if used == reserved or not reservation:
-            return
-        now_us = self._clock_us()
-        correction = (reservation[0]._replace(cost=used - reserved),)
-        reply = await self._shared.take(Ask(correction, (0,), owed=True)) if self._shared is not None else None
-        if reply is not None:
-            self._memory.note(correction, reply.levels_us, now_us)
-            return
-        (level_us,) = self._memory.levels_us(reservation, now_us)
-        token_us = reservation[0].debit_of_us(self._edges) // reserved
-        self._memory.note(correction, (max(0, level_us + token_us * (used - reserved)),), now_us)
+        bucket = self._plan.of_tokens(tenant_id, tokens)
+        verdict = await self._take((bucket,))
+        return Reservation(bucket, verdict.edges, verdict.shared)
+
+    async def settle(self, reservation: Reservation, used: int) -> None:
+        """Correct a reservation by what was used: give back the rest, or owe what is missing. It refuses nothing."""
+        now_us, correction = self._clock_us(), reservation.correction(used)
+        if self._shared is not None:
+            if correction.cost == 0:
+                return
+            reply = await self._shared.take(Ask((correction,), (0,), owed=True))
+            if reply is not None:
+                self._memory.note((correction,), reply.levels_us, now_us)
+                return
+        bucket = reservation.bucket
+        (level_us,) = self._memory.levels_us((bucket,), now_us)
+        self._memory.note((bucket,), (max(0, level_us + reservation.correction_us(used)),), now_us)
 
     async def watch(self) -> None:
         """Speak with Redis until cancelled; nothing is asked of it before."""
@@ -108,7 +113,7 @@ class Limits:
         if reply is None:
             self.alone += 1
             return None
-        return Verdict(reply.admitted, buckets, reply.levels_us)
+        return Verdict(reply.admitted, buckets, reply.levels_us, shared=True)
 
     def _refuse(self, verdict: Verdict) -> None:
         self.refused += 1

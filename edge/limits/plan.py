@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from edge.limits.bucket import Bucket
 from edge.limits.settings import LimitsSettings, Rate
-from schemas.errors import InvalidRequest
+from schemas.errors import InvalidRequest, Misconfigured
 from schemas.ids import TenantId
 
 VARIABLE = "{task_id}"
@@ -30,8 +30,8 @@ class Plan:
         rate = self._settings.ip
         return (Bucket("ip", f"ip:{ip}", rate),) if rate is not None else ()
 
-    def of_caller(self, who: Who, tokens: int) -> tuple[Bucket, ...]:
-        """Of a request of a caller. Raises `InvalidRequest` when it asks for more tokens than its bucket ever holds."""
+    def of_caller(self, who: Who) -> tuple[Bucket, ...]:
+        """Of a request of a caller."""
         settings = self._settings
         buckets = list(self.of_stranger(who.ip))
         if settings.key is not None:
@@ -40,18 +40,17 @@ class Plan:
             buckets.append(Bucket("tenant", f"tenant:{who.tenant_id}", settings.tenant))
         if settings.routes:
             buckets += self._of_route(who)
-        if tokens:
-            buckets += self.of_tokens(who.tenant_id, tokens)
         return tuple(buckets)
 
-    def of_tokens(self, tenant_id: TenantId, tokens: int) -> tuple[Bucket, ...]:
-        """The tenant's tokens. Raises `InvalidRequest` when the bucket never holds so many."""
+    def of_tokens(self, tenant_id: TenantId, tokens: int) -> Bucket:
+        """The tenant's tokens, which must have a rate. Raises `InvalidRequest` when the bucket never holds so many."""
         rate = self._settings.tokens
         if rate is None:
-            return ()
+            raise Misconfigured("tokens have no rate: set AION_LIMITS__TOKENS")
         if tokens > rate.burst:
-            raise InvalidRequest(f"{tokens} tokens are asked for, {rate.burst} at once are the limit: ask for fewer")
-        return (Bucket("tokens", f"tokens:{tenant_id}", rate, tokens),)
+            message = f"about {tokens} tokens are asked for, {rate.burst} at once are the limit: ask for fewer"
+            raise InvalidRequest(message)
+        return Bucket("tokens", f"tokens:{tenant_id}", rate, tokens)
 
     def _of_route(self, who: Who) -> tuple[Bucket, ...]:
         name, rate = who.route, self._settings.routes.get(who.route)

@@ -33,6 +33,9 @@ class LimitsSettings(BaseModel):
     ip: Rate | None = Field(default=None, description="Of each client address; an IPv6 network of 64 bits is one.")
     tenant: Rate | None = Field(default=None, description="Of each tenant, over all its credentials.")
     tokens: Rate | None = Field(default=None, description="Tokens of language models, of each tenant.")
+    answer_tokens: int = Field(
+        default=512, ge=1, description="Reserved for an answer whose request does not say how long it may be."
+    )
     routes: dict[RouteName, Rate] = Field(default={}, description="Of each tenant on these routes.")
     edges: int = Field(default=1, ge=1, description="Edges that share the limits: one alone admits that share of each.")
     answer_timeout_s: float = Field(default=0.05, gt=0, le=5, description="Redis is away when it takes longer.")

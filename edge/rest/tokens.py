@@ -1,4 +1,4 @@
-"""The token endpoints: they read, and ask the auth actor, which alone decides."""
+"""The token endpoints: they read, and ask the auth actor, which alone decides, and tells what it refused."""
 
 from typing import Annotated, Final, TypeVar
 
@@ -11,11 +11,10 @@ from edge.http.answer import Answer
 from edge.http.body import read_body
 from edge.identity.credentials import bearer_of
 from edge.identity.public_keys import PublicKeys
-from edge.identity.refusals import Refusals, stranger
 from edge.settings import EdgeSettings
 from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.request import read_form
-from schemas.errors import BusDisconnected, Forbidden, Unauthenticated
+from schemas.errors import BusDisconnected
 from schemas.identity import TokenIssue, TokenRefresh, TokenRevoke
 from schemas.ids import TenantId
 from schemas.message import Message, encode
@@ -59,11 +58,10 @@ STRANGERS: Final = TenantId("")
 class Tokens:
     """Answers for tokens: one instance serves all requests of an edge."""
 
-    def __init__(self, bus: Bus, settings: EdgeSettings, public_keys: PublicKeys, refusals: Refusals) -> None:
+    def __init__(self, bus: Bus, settings: EdgeSettings, public_keys: PublicKeys) -> None:
         self._bus = bus
         self._settings = settings
         self._public_keys = public_keys
-        self._refusals = refusals
         self._asking = Bulkhead("questions about tokens", MAX_ASKING, share=1.0)
 
     async def issue(self, request: web.BaseRequest) -> Answer:
@@ -100,9 +98,5 @@ class Tokens:
         with self._asking.place(STRANGERS):
             if not self._bus.connected:
                 raise BusDisconnected("the bus is away: try again", retry_after_s=2)
-            try:
-                reply = await self._bus.rpc.ask(question, asked, timeout_s=self._settings.auth_timeout_s)
-            except (Unauthenticated, Forbidden) as error:
-                self._refusals.note(stranger(f"{question.verb}: {error.code}"))
-                raise
+            reply = await self._bus.rpc.ask(question, asked, timeout_s=self._settings.auth_timeout_s)
         return Answer(encode(reply))

@@ -1,12 +1,17 @@
 """Which intents are answered at this moment, kept from the views of `MODULES` and `ENGINES`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from schemas.errors import UnknownIntent
+from schemas.faces import EMBEDDINGS, EmbeddingsFace
 from schemas.message import Unreadable, decode
 from schemas.registry import EngineAdvert, ModuleRecord
 
 _NAMED = 20
+
+Speech: TypeAlias = Literal["answers", "reads"]
+"""A language model that writes an answer, and one that only reads (embeddings)."""
 
 
 class Catalogue:
@@ -16,6 +21,7 @@ class Catalogue:
         self._modules: dict[str, ModuleRecord] = {}
         self._engines: dict[str, EngineAdvert] = {}
         self._known: frozenset[str] = frozenset()
+        self._speaking: Mapping[str, Speech] = {}
 
     def load(self, modules: Mapping[str, bytes], engines: Mapping[str, bytes]) -> None:
         """Take over complete views."""
@@ -43,7 +49,7 @@ class Catalogue:
         except Unreadable:
             pass
         after = self._engines.get(key)
-        if before is None or after is None or before.intents != after.intents:
+        if before is None or after is None or (before.intents, before.models) != (after.intents, after.models):
             self._count()
 
     def check(self, intent: str) -> None:
@@ -53,6 +59,10 @@ class Catalogue:
         known = sorted(self._known)
         named = ", ".join(known[:_NAMED]) + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
         raise UnknownIntent(f"nobody answers the intent {intent!r}: known are {named or 'none yet'}")
+
+    def speech(self, intent: str) -> Speech | None:
+        """What a language model does for `intent`, None when none answers it."""
+        return self._speaking.get(intent)
 
     @property
     def modules(self) -> Sequence[ModuleRecord]:
@@ -88,6 +98,16 @@ class Catalogue:
     def _count(self) -> None:
         answerers: list[ModuleRecord | EngineAdvert] = [*self._modules.values(), *self._engines.values()]
         self._known = frozenset(intent for answerer in answerers for intent in answerer.intents)
+        self._speaking = dict(self._speeches())
+
+    def _speeches(self) -> Iterator[tuple[str, Speech]]:
+        for engine in self._engines.values():
+            if engine.models:
+                yield from ((intent, "reads" if intent == EMBEDDINGS else "answers") for intent in engine.intents)
+        for module in self._modules.values():
+            if module.openai is not None:
+                speech: Speech = "reads" if isinstance(module.openai, EmbeddingsFace) else "answers"
+                yield from ((intent, speech) for intent in module.intents)
 
 
 def _engine(adverts: Sequence[EngineAdvert]) -> dict[str, object]:

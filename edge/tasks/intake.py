@@ -2,12 +2,14 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import NamedTuple
 
 from actors.runtime import Context
 from edge.settings import EdgeSettings
 from edge.tasks.acceptance import Taken, Times, accept, accepted_event, meet
 from edge.tasks.admission import Admission
+from edge.tasks.allowance import Allowance
 from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.catalogue import Catalogue
 from edge.tasks.reading import result_bytes
@@ -57,6 +59,8 @@ class Intake:
         self._catalogue = catalogue
         self._waiting = waiting
         self._admission = admission
+        self.allowance: Allowance | None = None
+        """Who counts what tasks may use; None: nobody."""
         self.bulkhead = Bulkhead("submissions", settings.max_waiting, settings.tenant_share)
 
     @contextmanager
@@ -96,7 +100,7 @@ class Intake:
     async def submit(self, order: Order, *, wait_s: float) -> Submitted:
         """Accept durably, then wait at most `wait_s` for the end (0: not at all).
 
-        Raises what `edge.tasks.acceptance.accept` raises, and `UnknownIntent`.
+        Raises what `edge.tasks.acceptance.accept` and `Allowance.accept` raise, and `UnknownIntent`.
         """
         event = order.event
         with self._waiting.register(event.tenant_id, event.task_id) as waiter:
@@ -121,6 +125,10 @@ class Intake:
             if taken is None:
                 raise
             return taken
+        if self.allowance is not None:
+            return await self.allowance.accept(
+                event, partial(accept, log, event, keyed=naming.keyed, within_s=within_s)
+            )
         return await accept(log, event, keyed=naming.keyed, within_s=within_s)
 
 

@@ -434,6 +434,45 @@ async def read_on(call: Any) -> None:
         continue
 
 
+async def test_a_connection_that_is_too_old_ends_and_no_call_with_it() -> None:
+    async with world_of(grpc_options={"max_age_s": 1.0}) as world:
+        await world.channel.channel_ready()
+        submitted = asyncio.create_task(world.submit(submission(wait_s=3)))  # longer than the connection lasts
+        async with asyncio.timeout(5):
+            await world.channel.wait_for_state_change(grpc.ChannelConnectivity.READY)
+        assert world.channel.get_state() is not grpc.ChannelConnectivity.READY
+        taken = await world.submit(submission(wait_s=0))
+        assert taken.task_id
+        assert (await submitted).task_id != taken.task_id
+
+
+async def test_a_client_that_has_vanished_is_noticed_and_one_that_is_quiet_stays() -> None:
+    """Both connections are silent; one of them does not answer pings (RFC 9113 section 6.7)."""
+    async with world_of(grpc_options={"keepalive_s": 1.0}, write_timeout_s=0.5) as world:
+        await world.channel.channel_ready()
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.edge.grpc_port)
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+        began = asyncio.get_running_loop().time()
+        async with asyncio.timeout(10):
+            assert await reader.read()
+        assert 1.0 <= asyncio.get_running_loop().time() - began < 5.0
+        writer.close()
+        assert world.channel.get_state() is grpc.ChannelConnectivity.READY
+
+
+async def test_the_deadline_of_a_stream_ends_it_and_gives_its_place_back(world: World) -> None:
+    await world.submit(submission(wait_s=0, task_id="s"))
+    began = asyncio.get_running_loop().time()
+    call = world.stub.Stream(tasks_pb2.StreamRequest(task_id="s"), metadata=world.auth(), timeout=0.5)
+    await call.read()
+    assert world.edge.status()["streams"] == 1
+    with pytest.raises(grpc.aio.AioRpcError) as over:
+        await call.read()
+    assert over.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert 0.4 < asyncio.get_running_loop().time() - began < 2.0
+    await world.has("streams", 0)
+
+
 async def test_more_calls_than_may_be_are_refused_at_once() -> None:
     async with world_of(grpc_options={"max_calls": 2}) as world:
         waiting = [asyncio.create_task(world.submit()) for _ in range(2)]

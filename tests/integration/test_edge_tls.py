@@ -13,6 +13,7 @@ import grpc.aio
 import pytest
 import structlog
 import trustme
+import uvloop
 
 from actors.runtime import Context
 from aion.v1 import tasks_pb2
@@ -171,6 +172,33 @@ async def test_a_certificate_is_nobody_unless_an_operator_said_whose_it_is(files
         worker = clients.issue_cert(WORKER)
         assert await Client(edge, ours, leaf=worker).ask() == UNKNOWN
         assert await Client(edge, ours, leaf=worker, key=key).ask() == GOOD
+
+
+def test_client_certificates_hold_and_are_reloaded_on_the_loop_of_production(files: Files) -> None:
+    """uvloop has a TLS of its own around OpenSSL: who gets in must be the same there, before and after a reload."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(mutual(files))
+
+
+async def mutual(files: Files) -> None:
+    ours, clients, new, new_clients = (trustme.CA() for _ in range(4))
+    files.put(ours)
+    clients.cert_pem.write_to_path(files.client_ca)
+    async with edge_of(files.tls(client_ca=files.client_ca, client_tenants={WORKER: "acme"})) as (edge, key):
+        worker = Client(edge, ours, leaf=clients.issue_cert(WORKER))
+        assert await worker.ask() == GOOD
+        assert await Client(edge, ours, key=key).ask() == (None, None)
+        assert await Client(edge, ours, leaf=clients.issue_cert("guest.example")).ask() == UNKNOWN
+        async with worker.session() as session, worker.channel() as channel:
+            assert (await over_http(session), await worker.over_grpc(channel)) == GOOD
+            new_clients.cert_pem.write_to_path(files.client_ca)
+            files.put(new)
+            after = Client(edge, new, leaf=new_clients.issue_cert(WORKER))
+            async with asyncio.timeout(5):
+                while await after.ask() != GOOD:  # noqa: ASYNC110  # files tell nobody
+                    await asyncio.sleep(LOOK_S)
+            assert await Client(edge, new, leaf=clients.issue_cert(WORKER)).ask() == (None, None)
+            assert (await over_http(session), await worker.over_grpc(channel)) == GOOD
 
 
 async def test_neither_port_speaks_plain_text_or_old_tls(files: Files) -> None:

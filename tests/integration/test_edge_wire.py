@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import structlog
+from twin_edge import twin_edge
 
 from actors.runtime import Context
 from bus import subjects
@@ -237,4 +238,18 @@ async def test_connections_past_the_bound_are_told_and_closed() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", client.edge.port)
         writer.write(PROBE)
         assert (await Wire(reader, writer, client.key, client.edge).answer())[0] == 200
+        writer.close()
+
+
+async def test_a_refused_head_is_answered_without_a_body() -> None:
+    """What would follow is the next answer on the connection (RFC 9110 section 9.3.2)."""
+    async with twin_edge() as twin:
+        reader, writer = await asyncio.open_connection("127.0.0.1", twin.edge.port)
+        writer.write(b"HEAD /v1/intents HTTP/1.1\r\nHost: a\r\n\r\n")
+        writer.write(b"GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        async with asyncio.timeout(5):
+            head, _, rest = (await reader.read()).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401")
+        assert b"application/problem+json" in head
+        assert rest.startswith(b"HTTP/1.1 200")
         writer.close()

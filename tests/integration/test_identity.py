@@ -18,7 +18,7 @@ import pytest
 import structlog
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from forgery import forgeries
+from forgery import compact, forgeries
 
 from actors.auth.actor import Auth
 from actors.auth.key_files import KeyFiles
@@ -404,6 +404,47 @@ async def test_refusals_are_told_together_and_noise_cannot_fill_the_log(world: W
         ("_aion", "anonymous", "40"),
         ("_aion", "anonymous", "40"),
         ("acme", f"key:{key.key_id}", "3"),
+    ]
+
+
+async def test_a_refusal_is_told_of_the_tenant_that_the_credential_proves_and_of_nobody_it_only_names(
+    world: World,
+) -> None:
+    """A genuine credential that is no longer good names its tenant; a forged one is a stranger's, whatever it says."""
+    key = await world.key(scopes=("tasks:read", "tokens:issue"))
+    tokens = await world.sign_in(key=key.key)
+    await refresh(world, tokens)
+    claims, kid = jwt.decode(tokens["access_token"], options={"verify_signature": False}), world.signing_key()
+    head = {"alg": "EdDSA", "kid": kid[0], "typ": "at+jwt"}
+    expired = compact(head, {**claims, "iat": 1, "nbf": 1, "exp": 2}, kid[1])
+    forged = compact(head, claims, Ed25519PrivateKey.generate())
+    wrong_secret = key.key.split("_")
+    wrong_secret[2] = wrong_secret[2][::-1]
+    guess = "_".join(wrong_secret[:3])
+    guess = f"{guess}_{checksum(guess)}"
+    before = len(await world.audit())
+    for text in (expired, forged, guess):
+        assert await world.status(text) == 401
+    greedy = {"subject": "eve", "scopes": ["tasks:submit"]}
+    assert (await world.call("POST", "/v1/auth/token", key.key, json=greedy))[0] == 403
+    assert (await world.call("POST", "/v1/auth/token", guess, json={}))[0] == 401
+    assert (await refresh(world, tokens))[0] == 401, "it was used"
+    assert (await refresh(world, tokens))[0] == 401, "and its family is gone"
+    await world.bus.rpc.ask(AUTH_KEY_REVOKE, KeyRevoke(key_id=key.key_id))
+    await asyncio.sleep(0.01)
+    assert (await world.call("POST", "/v1/auth/token", key.key, json={}))[0] == 401
+    await world.edges[0]._refusals.tell()
+    await world.auth._refusals.tell()
+    told = [event for event in (await world.audit())[before:] if event.kind == "refused"]
+    assert sorted((e.tenant_id, e.actor, e.subject, e.detail["count"]) for e in told) == [
+        ("_aion", "auth", "anonymous", "1"),
+        ("_aion", "auth", "anonymous", "1"),
+        ("_aion", "edge", "anonymous", "1"),
+        ("_aion", "edge", "anonymous", "1"),
+        ("acme", "auth", f"key:{key.key_id}", "1"),
+        ("acme", "auth", f"key:{key.key_id}", "1"),
+        ("acme", "auth", "user:local/alice", "1"),
+        ("acme", "edge", "user:local/alice", "1"),
     ]
 
 

@@ -153,7 +153,8 @@ async def test_routes_are_counted_apart_and_guesses_at_keys_count_for_the_addres
         world.keys["wrong"] = world.keys["acme"][:-1] + "x"
         guesses = [(await world.ask("wrong", **{"X-Forwarded-For": "6.6.6.6"}))[0] for _ in range(7)]
         assert guesses == [401] * 5 + [429] * 2
-        assert (await world.ask(**{"X-Forwarded-For": "6.6.6.6"}))[0] == 429
+        status, headers, _ = await world.ask(**{"X-Forwarded-For": "6.6.6.6"})
+        assert (status, headers["RateLimit"]) == (429, f'"ip";r=0;t={headers["Retry-After"]}')
         assert (await world.ask(**{"X-Forwarded-For": "7.7.7.7"}))[0] == 200
 
 

@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import aiohttp
 import structlog
@@ -17,6 +17,7 @@ from natsd import Natsd
 from pydantic import BaseModel, ConfigDict
 
 from actors.runtime import Actor, Work
+from actors.runtime.settings import RedisSettings
 from actors.runtime.supervisor import Cast, Supervisor
 from actors.sweeper.actor import Sweeper
 from actors.sweeper.settings import SweeperSettings
@@ -25,6 +26,7 @@ from bus.persist import persist
 from bus.port import Delivery
 from bus.subjects import ENGINES, KEYS, routed
 from edge.actor import Edge
+from edge.limits.settings import LimitsSettings
 from edge.settings import EdgeSettings
 from router.actor import Router
 from router.settings import RouterSettings
@@ -38,6 +40,7 @@ from schemas.result import Usage
 from schemas.task import Priority
 
 ENGINE = "echo"
+Limited: TypeAlias = tuple[LimitsSettings, RedisSettings]
 START_S = 30.0
 
 
@@ -90,11 +93,14 @@ class Echo(Actor):
 class System:
     """Edges on real NATS, and whoever works behind them."""
 
-    def __init__(self, nats: Natsd, bus: Bus, http: aiohttp.ClientSession, engine: EchoSettings) -> None:
+    def __init__(
+        self, nats: Natsd, bus: Bus, http: aiohttp.ClientSession, engine: EchoSettings, limits: Limited | None
+    ) -> None:
         self.nats = nats
         self.bus = bus
         self.http = http
         self._engine = engine
+        self._limits = limits or (LimitsSettings(), RedisSettings())
         self._edges: list[asyncio.subprocess.Process] = []
         self._crew: tuple[Supervisor, asyncio.Task[int]] | None = None
 
@@ -122,7 +128,7 @@ class System:
         """Router, engine and sweeper, and edges on these ports, in this process."""
         cast = Cast(
             [
-                *((Edge, EdgeSettings(port=port, drain_grace_s=1.0)) for port in ports),
+                *((Edge, EdgeSettings(port=port, drain_grace_s=1.0), *self._limits) for port in ports),
                 (Router, RouterSettings(wait_min_s=0.05, wait_max_s=0.2)),
                 (Echo, self._engine),
                 (Sweeper, SweeperSettings(required=())),
@@ -167,8 +173,10 @@ class System:
 
 
 @asynccontextmanager
-async def system(nats: Natsd, engine: EchoSettings, *ports: int) -> AsyncIterator[System]:
-    """The system, with edges of this process on these ports."""
+async def system(
+    nats: Natsd, engine: EchoSettings, *ports: int, limits: Limited | None = None
+) -> AsyncIterator[System]:
+    """The system, with edges of this process on these ports; `limits` are their rates, and their Redis."""
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(open_bus(nats.settings()))
         key, record = mint(TenantId("acme"), time.time_ns() // 1_000_000, secrets.token_bytes(RANDOM_BYTES))
@@ -176,7 +184,7 @@ async def system(nats: Natsd, engine: EchoSettings, *ports: int) -> AsyncIterato
         connector = aiohttp.TCPConnector(limit=0)
         session = aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}, connector=connector)
         http = await stack.enter_async_context(session)
-        it = System(nats, bus, http, engine)
+        it = System(nats, bus, http, engine, limits)
         stack.push_async_callback(it.close)
         await it.start(*ports)
         yield it

@@ -13,6 +13,7 @@ from actors.runtime import Context
 from bus import subjects
 from bus.memory import MemoryBus, MemoryServer
 from edge.actor import Edge
+from edge.limits.settings import LimitsSettings
 from edge.settings import EdgeSettings
 from schemas.delta import Delta
 from schemas.errors import WrongSequence
@@ -35,6 +36,7 @@ class End:
     result: Mapping[str, Any]
     outcome: Outcome = Outcome.COMPLETED
     error: TaskError | None = None
+    tokens: int = 0
 
 
 @dataclass
@@ -72,13 +74,17 @@ class TwinEdge:
 
 
 @asynccontextmanager
-async def twin_edge(**settings: Any) -> AsyncIterator[TwinEdge]:
-    """It serves, and has a key of the tenant `acme`."""
+async def twin_edge(*, rates: Mapping[str, Any] | None = None, **settings: Any) -> AsyncIterator[TwinEdge]:
+    """It serves, has a key of the tenant `acme`, and limits what `rates` say."""
     server = MemoryServer()
     async with AsyncExitStack() as stack:
         bus, edge_bus = MemoryBus(server), MemoryBus(server)
         context = Context(edge_bus, "edge-1", structlog.get_logger(), server.now_ms, keep_s=3600.0)
-        edge = Edge(context, EdgeSettings(**({"port": 0, "drain_grace_s": 0.5, "accept_timeout_s": 1.0} | settings)))
+        edge = Edge(
+            context,
+            EdgeSettings(**({"port": 0, "drain_grace_s": 0.5, "accept_timeout_s": 1.0} | settings)),
+            LimitsSettings.model_validate(rates or {}),
+        )
         await stack.enter_async_context(edge.lifespan())
         twin = TwinEdge(server, bus, edge_bus, edge)
         twin.key = await twin.issue("acme")
@@ -152,6 +158,6 @@ def _ended(event: Accepted | Routed, end: End) -> Ended:
         intent=event.brief.intent,
         engine=LOCAL,
         result=dict(end.result),
-        usage=Usage(latency_ms=3),
+        usage=Usage(latency_ms=3, tokens=end.tokens),
         error=end.error,
     )

@@ -13,6 +13,7 @@ from google.rpc import status_pb2
 from structlog.testing import capture_logs
 
 from actors.runtime import Context
+from actors.runtime.refusals import Refusals
 from aion.v1 import tasks_pb2
 from bus.memory import MemoryBus, MemoryServer
 from edge.grpc.calls import Call, Calls, Method
@@ -72,7 +73,13 @@ class Known:
 def calls_of(write_timeout_s: float = 1.0, credentials: Known | None = None) -> Calls:
     server = MemoryServer()
     context = Context(MemoryBus(server), "edge-1", structlog.get_logger(), server.now_ms)
-    return Calls(context, cast(Credentials, credentials or Known()), CertificateOwners({}), None, write_timeout_s)
+    return Calls(
+        context,
+        cast(Credentials, credentials or Known()),
+        CertificateOwners({}, Refusals(context, "edge")),
+        None,
+        write_timeout_s,
+    )
 
 
 async def answer(wire: Wire, handle: Any, data: bytes = b"") -> Any:
@@ -150,7 +157,9 @@ async def test_the_messages_are_closed_before_a_deaf_reader_is_told() -> None:
 
 
 def test_a_certificate_speaks_for_one_tenant_or_for_nobody() -> None:
-    owners = CertificateOwners({"a.acme": "acme", "spiffe://acme/b": "acme", "c": "other"})
+    server = MemoryServer()
+    refusals = Refusals(Context(MemoryBus(server), "edge-1", structlog.get_logger(), server.now_ms), "edge")
+    owners = CertificateOwners({"a.acme": "acme", "spiffe://acme/b": "acme", "c": "other"}, refusals)
     assert owners.caller_of(["x", "spiffe://acme/b"]) == Caller(
         TenantId("acme"), "certificate:spiffe://acme/b", reach(DEFAULT)
     )
@@ -158,6 +167,7 @@ def test_a_certificate_speaks_for_one_tenant_or_for_nobody() -> None:
     for names in ([], ["x"], ["a.acme", "c"]):
         with pytest.raises(Unauthenticated):
             owners.caller_of(names)
+    assert refusals.total == 3
 
 
 async def test_a_call_whose_credential_lacks_the_methods_scope_is_refused() -> None:

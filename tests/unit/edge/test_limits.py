@@ -84,9 +84,9 @@ class World:
     async def admitted(self, times: int, *, edge: int = 0, **who: Any) -> int:
         return sum([await self.asks(edge=edge, **who) for _ in range(times)])
 
-    async def asks(self, *, edge: int = 0, ip: str = "1.1.1.1", caller: str = "key:a", tokens: int = 0) -> bool:
+    async def asks(self, *, edge: int = 0, ip: str = "1.1.1.1", caller: str = "key:a") -> bool:
         try:
-            await self.edges[edge].take(Who(ip, caller, ACME, "POST /v1/tasks"), tokens=tokens)
+            await self.edges[edge].take(Who(ip, caller, ACME, "POST /v1/tasks"))
         except RateLimited:
             return False
         return True
@@ -184,28 +184,49 @@ async def test_a_request_that_leaves_takes_no_other_with_it() -> None:
 
 async def test_tokens_are_reserved_and_settled() -> None:
     async with world_of(tokens={"rpm": 60, "burst": 1000}) as world:
-        assert await world.asks(tokens=800)
-        assert not await world.asks(tokens=800)
-        await world.edges[0].settle(ACME, reserved=800, used=100)
-        assert await world.asks(tokens=800)
-        await world.edges[0].settle(ACME, reserved=800, used=950)  # 1050 of 1000: owed
-        assert not await world.asks(tokens=1)
+        edge = world.edges[0]
+        first = await edge.reserve(ACME, 800)
+        with pytest.raises(RateLimited, match="tokens"):
+            await edge.reserve(ACME, 800)
+        await edge.settle(first, 100)
+        second = await edge.reserve(ACME, 800)
+        await edge.settle(second, 950)  # 1050 of 1000: owed
+        with pytest.raises(RateLimited) as refused:
+            await edge.reserve(ACME, 1)
+        assert refused.value.retry_after_s == 51
         world.clock.now_us += 51 * SECOND_US
-        assert await world.asks(tokens=1)
-        assert not await world.asks(tokens=1)
+        await edge.settle(await edge.reserve(ACME, 1), 1)
+        with pytest.raises(RateLimited):
+            await edge.reserve(ACME, 1)
         with pytest.raises(InvalidRequest, match="1000"):
-            await world.asks(tokens=1001)
+            await edge.reserve(ACME, 1001)
 
 
 async def test_tokens_are_settled_without_redis_too() -> None:
     clock = Clock()
     limits = Limits(LimitsSettings.model_validate({"tokens": {"rpm": 60, "burst": 1000}}), None, clock)
-    who = Who("1.1.1.1", "key:a", ACME)
-    await limits.take(who, tokens=900)
-    await limits.settle(ACME, reserved=900, used=100)
-    await limits.take(who, tokens=900)
+    await limits.settle(await limits.reserve(ACME, 900), 100)
+    await limits.reserve(ACME, 900)
     with pytest.raises(RateLimited):
-        await limits.take(who, tokens=1)
+        await limits.reserve(ACME, 1)
+
+
+async def test_an_edge_gives_back_no_more_than_was_taken_where_redis_goes_and_comes() -> None:
+    """Three edges: alone, each counts for three; what Redis was never debited it does not give back."""
+    async with world_of(edges=3, tokens={"rpm": 60, "burst": 900}) as world:
+        edge, shared = world.edges[0], world.shared[0]
+        before = await edge.reserve(ACME, 300)  # at Redis
+        shared.away = True
+        alone = await edge.reserve(ACME, 100)  # here alone: 300 of what it knows
+        await edge.settle(before, 100)  # 200 back, not three times that
+        await edge.reserve(ACME, 166)
+        with pytest.raises(RateLimited):
+            await edge.reserve(ACME, 1)
+        shared.away = False
+        await edge.settle(alone, 40)  # Redis holds 300, and is owed these
+        await edge.reserve(ACME, 560)
+        with pytest.raises(RateLimited):
+            await edge.reserve(ACME, 1)
 
 
 async def test_an_address_with_nothing_left_is_refused_before_its_credential_is_read() -> None:
@@ -223,7 +244,7 @@ def test_a_route_is_found_by_its_path_or_its_pattern() -> None:
     settings = {"routes": {"POST /v1/tasks": rate, "GET /v1/tasks/{task_id}/events": rate}}
     plan = Plan(LimitsSettings.model_validate(settings))
     asked = ["POST /v1/tasks", "GET /v1/tasks/7/events", "GET /v1/tasks/8/events", "GET /v1/tasks/7", "GET /v1/tasks"]
-    buckets = [plan.of_caller(Who("", "", ACME, route), 0) for route in asked]
+    buckets = [plan.of_caller(Who("", "", ACME, route)) for route in asked]
     keys = [found[0].key if found else "" for found in buckets]
     events = "route:acme:GET /v1/tasks/{task_id}/events"
     assert keys == ["route:acme:POST /v1/tasks", events, events, "", ""]

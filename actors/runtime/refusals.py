@@ -2,10 +2,12 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from actors.runtime import Context
-from schemas.errors import AionError
+from actors.runtime.actor import Context
+from schemas.errors import AionError, Forbidden, Unauthenticated
 from schemas.events import AuditEvent
 from schemas.identity import SYSTEM
 from schemas.ids import TenantId
@@ -32,11 +34,24 @@ def stranger(reason: str) -> Refusal:
     return Refusal(SYSTEM, ANONYMOUS, reason)
 
 
+class Bearer:
+    """Whose credential is being looked at: a stranger's, until a secret or a signature proves more."""
+
+    def __init__(self) -> None:
+        self.tenant_id = SYSTEM
+        self.subject = ANONYMOUS
+
+    def is_proven(self, tenant_id: str, subject: str) -> None:
+        """It is genuine, whether it is still good or not."""
+        self.tenant_id, self.subject = TenantId(tenant_id), subject
+
+
 class Refusals:
     """Counts refusals, and appends at most `MOST` audit events `refused` every `TELL_S`, each with its count."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, actor: str) -> None:
         self._context = context
+        self._actor = actor
         self._counts: Counter[Refusal] = Counter()
         self.total = 0
 
@@ -45,6 +60,17 @@ class Refusals:
         self.total += 1
         room = len(self._counts) < MOST - 1 or refusal in self._counts
         self._counts[refusal if room else OTHERS] += 1
+
+    @contextmanager
+    def noting(self, doing: str) -> Iterator[Bearer]:
+        """Count the refusal that the block raises, as that of whoever was proven in it; of strangers only its code."""
+        bearer = Bearer()
+        try:
+            yield bearer
+        except (Unauthenticated, Forbidden) as error:
+            reason = error.code if bearer.tenant_id == SYSTEM else error.message
+            self.note(Refusal(bearer.tenant_id, bearer.subject, f"{doing}: {reason}"))
+            raise
 
     async def watch(self) -> None:
         """Tell again and again, and once more at the end."""
@@ -63,7 +89,7 @@ class Refusals:
                 await self._context.bus.log.audit(self._event(refusal, count))
             except AionError as error:
                 self._counts[refusal] += count
-                self._context.log.warning("edge.refusals_untold", code=error.code, kinds=len(self._counts))
+                self._context.log.warning("refusals_untold", code=error.code, kinds=len(self._counts))
                 return
 
     def _event(self, refusal: Refusal, count: int) -> AuditEvent:
@@ -72,7 +98,7 @@ class Refusals:
             tenant_id=refusal.tenant_id,
             kind="refused",
             at_ms=self._context.now_ms(),
-            actor="edge",
+            actor=self._actor,
             subject=refusal.subject,
             detail={"reason": refusal.reason, "count": str(count)},
         )

@@ -3,8 +3,8 @@
 import structlog
 
 from actors.runtime import Context
+from actors.runtime.refusals import MOST, Refusal, Refusals
 from bus.memory import MemoryBus, MemoryServer
-from edge.identity.refusals import MOST, Refusal, Refusals
 from schemas.errors import LogFull
 from schemas.events import AuditEvent
 from schemas.ids import TenantId
@@ -27,7 +27,7 @@ class Log:
 def refusals() -> tuple[Refusals, Log]:
     bus, log = MemoryBus(MemoryServer()), Log()
     bus.log = log  # type: ignore[assignment]
-    return Refusals(Context(bus, "edge-1", structlog.get_logger(), lambda: 5)), log
+    return Refusals(Context(bus, "edge-1", structlog.get_logger(), lambda: 5), "edge"), log
 
 
 async def test_a_flood_of_names_is_told_in_few_lines() -> None:
