@@ -30,6 +30,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+from nats.aio.client import Client
 from natsd import Natsd
 
 from bus import Bus, open_bus
@@ -202,7 +203,7 @@ def test_a_client_without_our_code_calls_by_reflection(system: System, channel: 
     method = service.methods_by_name["Submit"]
     wish: Any = {"task": {"intent": "summarize", "params": {"text": TEXT}}}
     request = ParseDict(wish, GetMessageClass(method.input_type)(), descriptor_pool=pool)
-    call = channel.unary_unary(
+    call: Any = channel.unary_unary(
         "/aion.v1.AionTasks/Submit",
         request_serializer=lambda message: message.SerializeToString(),
         response_deserializer=GetMessageClass(method.output_type).FromString,
@@ -401,7 +402,7 @@ async def test_plain_nats_py_finds_every_actor_by_the_micro_protocol(system: Sys
         await client.close()
 
 
-async def gathered(client: nats.NATS, subject: str, count: int = len(ACTORS)) -> list[Any]:
+async def gathered(client: Client, subject: str, count: int = len(ACTORS)) -> list[Any]:
     """So many answers to one question, and no more within a moment."""
     inbox = client.new_inbox()
     subscription = await client.subscribe(inbox)
