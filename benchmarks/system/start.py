@@ -30,11 +30,13 @@ _KEY = re.compile(r"aion_[0-9A-Za-z]+_[0-9A-Za-z]+_[0-9A-Za-z]+")
 class System:
     """What runs. `folder` is the servers', `pids` are theirs and the actors', `pool` posts one task again and again.
 
-    `key` is the API key that it posts with.
+    `key` is the API key that it posts with, `port` where; `nats_url` is the bus behind.
     """
 
     folder: Path
     key: str
+    port: int
+    nats_url: str
     pool: Pool
     wire: Wire
     children: Children
@@ -57,7 +59,8 @@ async def running(folder: Path, sync: Sync, **settings: str) -> AsyncIterator[Sy
             key = await create_key(variables)
             pool = Pool(HOST, port, prepare(HOST, port, key, body()))
             await ready(children, wire, pool, port)
-            yield System(folder / "servers", key, pool, wire, children, pids_of(infos) | children.pids)
+            pids = pids_of(infos) | children.pids
+            yield System(folder / "servers", key, port, infos["nats"].url, pool, wire, children, pids)
             children.check()
             pool.close()
         wire.close()
@@ -92,6 +95,22 @@ def start_actors(children: Children) -> None:
         children.start(name, tuple(chain.from_iterable(words)))
 
 
+async def start_edge(children: Children, name: str, port: int, settings: Mapping[str, str]) -> None:
+    """Another edge on a port of its own, waited for until it listens."""
+    own = {"AION_EDGE__PORT": str(port), **settings}
+    words = [f"{variable}={value}" for variable, value in own.items()]
+    children.start(name, ("env", "-u", "AION_EDGE__GRPC__PORT", *words, sys.executable, "-m", "actors", "run", "edge"))
+    await listening(children, port)
+
+
+async def listening(children: Children, port: int) -> None:
+    """Returns when somebody listens there. Raises `RuntimeError` when a child ended, `TimeoutError` after 90 s."""
+    async with asyncio.timeout(READY_S):
+        while not await _is_open(port):
+            children.check()
+            await asyncio.sleep(0.1)
+
+
 async def create_key(variables: Mapping[str, str]) -> str:
     """A fresh API key of tenant `bench`, as soon as the auth actor answers."""
     command = (sys.executable, "-m", "actors", "key", "create", "--tenant", "bench", "--wait-s", str(READY_S))
@@ -105,9 +124,7 @@ async def create_key(variables: Mapping[str, str]) -> str:
 async def ready(children: Children, wire: Wire, pool: Pool, port: int) -> None:
     """Returns when a task was answered and every projection follows; raises `TimeoutError` after 90 s."""
     async with asyncio.timeout(READY_S):
-        while not await _listening(port):
-            children.check()
-            await asyncio.sleep(0.1)
+        await listening(children, port)
         await pool.fill(1)
         while not await _answers(pool):
             children.check()
@@ -118,7 +135,7 @@ async def ready(children: Children, wire: Wire, pool: Pool, port: int) -> None:
                 await asyncio.sleep(0.1)
 
 
-async def _listening(port: int) -> bool:
+async def _is_open(port: int) -> bool:
     try:
         _, writer = await asyncio.open_connection(HOST, port)
     except OSError:

@@ -9,7 +9,7 @@ die() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
 
 stamp=.venv/.bootstrap
 wanted=$(cat requirements.lock pyproject.toml | sha256sum | cut -d' ' -f1)
-if [[ -x .venv/bin/python && -f $stamp && $(<"$stamp") == "$wanted" ]] \
+if [[ -x .venv/bin/python && -f $stamp && $(<"$stamp") == "$wanted" ]] && command -v curl >/dev/null \
   && { [[ -n ${AION_KAFKA__BOOTSTRAP:-} ]] || { command -v java && command -v mvn; } >/dev/null; }; then
   exit 0
 fi
@@ -32,6 +32,7 @@ python=$(find_python)
 if ! command -v uv >/dev/null && [[ ! -x .venv-tools/bin/uv ]]; then
   "${python:-/usr/bin/python3}" -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 fi
+command -v curl >/dev/null || missing+=(curl) # the README's first client, and one of the interop suite
 if [[ -z ${AION_KAFKA__BOOTSTRAP:-} ]]; then # with a broker of your own, no Java is needed
   command -v java >/dev/null || missing+=(openjdk-17-jre-headless)
   command -v mvn >/dev/null || missing+=(maven)

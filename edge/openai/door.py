@@ -14,7 +14,7 @@ from actors.runtime import Context
 from edge.http.answer import Answer
 from edge.http.body import read_body
 from edge.http.front import TASK_ID, tenant_of
-from edge.http.sse import SlowReader, Writer, stream_headers
+from edge.http.sse import EventStream, SlowReader, Writer, stream_headers
 from edge.openai.chat import chat_params, completion_params, reply_of
 from edge.openai.dialects import ChatDialect, CompletionDialect, Dialect, Head
 from edge.openai.embeddings import embeddings_answer, embeddings_params
@@ -121,7 +121,7 @@ class OpenAiDoor:
                     following = await stack.enter_async_context(self._desk.follow(tenant_of(request), task_id))
                 except AionError as error:
                     return unanswered(Unanswered(error, task_id, once=not order.naming.keyed))
-                response = web.StreamResponse(headers=stream_headers(request) | fields_of(held.taken))
+                response = EventStream(headers=stream_headers(request) | fields_of(held.taken))
                 await response.prepare(request)
                 telling = Telling(dialect, head(held.taken), include_usage, self._settings.heartbeat_s)
                 writer = Writer(response, self._settings.write_timeout_s)

@@ -33,36 +33,34 @@ class Telling:
     async def tell(self, ending: Awaitable[Reply], following: Following, writer: Writer) -> None:
         """Write the whole stream; `ending` may raise `Unanswered`. Raises what `Writer.write` raises."""
         await writer.write(self._framed(*self.dialect.opening(self.head)) or comment("accepted"))
-        try:
-            async for piece in self._pieces(ending, following):
-                if isinstance(piece, Reply):
-                    await writer.write(self._last(piece))
-                else:
-                    await writer.write(self._framed(self.dialect.text(self.head, piece)) if piece else comment("alive"))
-        except Unanswered as failure:
-            await writer.write(frame(described(failure.error)))
-
-    async def _pieces(self, ending: Awaitable[Reply], following: Following) -> AsyncIterator[str | Reply]:
-        """What is said as it is said ("" when it is quiet), the rest of the text, the reply. Raises `Unanswered`."""
         end = asyncio.ensure_future(ending)
         end.add_done_callback(lambda _: following.leave())
         said = ""
         try:
             async for piece in self._said(end, following):
                 said += piece
-                yield piece
-            reply = await end
-            if not reply.text.startswith(said):
-                raise Unanswered(BEGUN_ANEW, self.head.id, once=True)
-            for start in range(len(said), len(reply.text), PIECE_CHARS):
-                yield reply.text[start : start + PIECE_CHARS]
-            yield reply
+                await writer.write(self._framed(self.dialect.text(self.head, piece)) if piece else comment("alive"))
+            await self._tell_rest(await end, said, writer)
+        except Unanswered as failure:
+            await writer.add(frame(described(failure.error)))
         finally:
             end.cancel()
             await asyncio.gather(end, return_exceptions=True)
+        await writer.finish()
+
+    async def _tell_rest(self, reply: Reply, said: str, writer: Writer) -> None:
+        """What is known as a whole now goes together. Raises `Unanswered` when `said` was something else."""
+        if not reply.text.startswith(said):
+            raise Unanswered(BEGUN_ANEW, self.head.id, once=True)
+        for start in range(len(said), len(reply.text), PIECE_CHARS):
+            await writer.add(self._framed(self.dialect.text(self.head, reply.text[start : start + PIECE_CHARS])))
+        await writer.add(self._last(reply))
 
     async def _said(self, end: "asyncio.Future[Reply]", following: Following) -> AsyncIterator[str]:
-        """Text as it comes, as long as it can be continued: what took its place or has a hole is left to the reply."""
+        """Text as it comes, "" when it is quiet, until the reply is there or `end` has failed.
+
+        What took the text's place, or has a hole before it, is left to the reply.
+        """
         begun = False
         while not end.done() and not following.ended:
             try:

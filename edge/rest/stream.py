@@ -21,17 +21,23 @@ def named(name: str, data: bytes, mark: Bookmark = START) -> bytes:
 
 
 async def pump(following: Following, writer: Writer, draining: asyncio.Event, *, heartbeat_s: float) -> None:
-    """Write every item to the end, a comment whenever it is quiet, and a last one with the resume id on a drain."""
+    """Write every item to the end, a comment whenever it is quiet, and a last one with the resume id on a drain.
+
+    Items that are there together are sent together, before anything is waited for.
+    """
     stop = asyncio.ensure_future(draining.wait())
     stop.add_done_callback(lambda _: following.leave())
     try:
         while not (following.ended or stop.done()):
-            item = await following.next(heartbeat_s)
+            item = await following.next(0 if writer.holds else heartbeat_s)
             if item is not None:
-                await writer.write(frame(item))
+                await writer.add(frame(item))
+            elif writer.holds:
+                await writer.flush()
             elif not stop.done():
                 await writer.write(comment("alive"))
         if not following.ended:
-            await writer.write(comment(f"draining: reconnect with Last-Event-ID {following.mark}"))
+            await writer.add(comment(f"draining: reconnect with Last-Event-ID {following.mark}"))
+        await writer.finish()
     finally:
         stop.cancel()

@@ -8,7 +8,7 @@ from actors.runtime import Context
 from edge.http.answer import REQUEST_ID, Answer
 from edge.http.front import TASK_ID, tenant_of
 from edge.http.problems import described
-from edge.http.sse import SlowReader, Writer, stream_headers
+from edge.http.sse import EventStream, SlowReader, Writer, stream_headers
 from edge.rest.stream import named, pump
 from edge.settings import EdgeSettings
 from edge.tasks.bookmark import read_bookmark
@@ -55,7 +55,7 @@ class Tasks:
             async with self._desk.follow(tenant_id, _task_id(request), after) as following:
                 if following.ended:
                     return web.Response(status=204)
-                response = web.StreamResponse(headers=stream_headers(request))
+                response = EventStream(headers=stream_headers(request))
                 await response.prepare(request)
                 await self._feed(request, response, following)
                 return response
@@ -63,7 +63,7 @@ class Tasks:
     async def _feed(self, request: web.BaseRequest, response: web.StreamResponse, following: Following) -> None:
         writer = Writer(response, self._settings.write_timeout_s)
         try:
-            await writer.write(f"retry: {self._context.rng.randint(1000, 3000)}\n\n".encode())
+            await writer.add(f"retry: {self._context.rng.randint(1000, 3000)}\n\n".encode())
             await pump(following, writer, self._context.draining, heartbeat_s=self._settings.heartbeat_s)
         except SlowReader:
             self.dropped_streams += 1

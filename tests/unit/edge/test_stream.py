@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from bus.waiting import wait_at_most
-from edge.http.sse import SlowReader, Writer
+from edge.http.sse import HELD_BYTES, SlowReader, Writer
 from edge.rest.stream import frame, pump
 from edge.tasks.bookmark import Bookmark
 from edge.tasks.following import Following
@@ -20,6 +20,7 @@ class Socket:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.blocked = False
+        self.ended = False
         self.wrote = asyncio.Event()
 
     async def write(self, data: bytes) -> None:
@@ -27,6 +28,10 @@ class Socket:
             await asyncio.Event().wait()
         self.written.append(data)
         self.wrote.set()
+
+    async def write_eof(self, data: bytes) -> None:
+        self.ended = True
+        await self.write(data)
 
 
 def writer(socket: Socket, timeout_s: float = 1.0) -> Writer:
@@ -67,15 +72,32 @@ def following(source: Source) -> Following:
 async def test_every_item_is_written_in_order_with_its_resume_id() -> None:
     socket = Socket()
     await pump(following(Source(3)), writer(socket), asyncio.Event(), heartbeat_s=5)
-    assert [frame.split(b"\n")[0] for frame in socket.written] == [b"id: 1", b"id: 2", b"id: 3"]
+    frames = b"".join(socket.written).split(b"\n\n")
+    assert [frame.split(b"\n")[0] for frame in frames] == [b"id: 1", b"id: 2", b"id: 3", b""]
 
 
-async def test_a_slow_reader_is_dropped_after_one_item_not_buffered() -> None:
-    socket, source = Socket(), Source(1000)
+async def test_items_that_are_there_together_go_in_one_send_with_the_end() -> None:
+    socket = Socket()
+    await pump(following(Source(3)), writer(socket), asyncio.Event(), heartbeat_s=5)
+    assert (len(socket.written), socket.ended) == (1, True)
+
+
+async def test_what_is_there_is_sent_before_anything_is_waited_for() -> None:
+    socket, source, draining = Socket(), Source(2, forever=True), asyncio.Event()
+    task = asyncio.create_task(pump(following(source), writer(socket), draining, heartbeat_s=60))
+    assert await wait_at_most(socket.wrote, 5)
+    assert (len(socket.written), socket.written[0].count(b"id: ")) == (1, 2)
+    draining.set()
+    await task
+
+
+async def test_a_slow_reader_is_dropped_when_a_send_is_full_and_no_more_is_read() -> None:
+    socket, source = Socket(), Source(10_000)
     socket.blocked = True
     with pytest.raises(SlowReader):
         await pump(following(source), writer(socket, 0.001), asyncio.Event(), heartbeat_s=5)
-    assert source.given == 1
+    taken = b"".join(frame(Happened(Bookmark(number), "accepted", b"{}")) for number in range(1, source.given + 1))
+    assert HELD_BYTES < len(taken) < HELD_BYTES + 50
 
 
 async def test_a_quiet_stream_beats_and_a_drain_ends_it_with_its_resume_id() -> None:
