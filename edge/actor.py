@@ -1,7 +1,7 @@
 """The edge as an actor: what it opens, serves, and how it goes."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -26,7 +26,7 @@ from edge.identity.public_keys import PublicKeys
 from edge.limits.limits import Limits
 from edge.limits.opening import open_limits
 from edge.limits.settings import LimitsSettings
-from edge.limits.tokens import Hearing, TokenAllowance
+from edge.limits.tokens import TokenAllowance
 from edge.openai.door import OpenAiDoor
 from edge.openai.models import Models
 from edge.openapi.pages import Pages
@@ -106,7 +106,7 @@ class Edge(Actor):
         async with AsyncExitStack() as stack:
             keys = await self._open_views(stack)
             self._rate_limits = await stack.enter_async_context(open_limits(self._rates, self._redis, self.context.log))
-            await stack.enter_async_context(self.context.bus.log.live("ended", self._hearing()))
+            await stack.enter_async_context(self.context.bus.log.live("ended", self._hearer()))
             await self._admission.look()
             self._certificates = await load(self._limits.tls, self.context.log)
             credentials, owners = (
@@ -126,14 +126,19 @@ class Edge(Actor):
             finally:
                 await self._finish(runner, watch)
 
-    def _hearing(self) -> Hearing:
-        """Who hears of ends: those that wait, and who counts tokens if anybody does."""
-        limits, waiting = self._rate_limits, self._waiting.ended
-        if limits is None or self._rates.tokens is None:
-            return waiting
-        allowance = TokenAllowance(limits, self._catalogue, self._rates.answer_tokens)
-        self._allowance = self._intake.allowance = allowance
-        return allowance.besides(waiting)
+    def _hearer(self) -> Callable[[str, int, bytes], None]:
+        """Tells of each end those that wait, who counts what is open, and who counts tokens if anybody does."""
+        hearers = [self._waiting.ended, self._intake.open_tasks.ended]
+        if self._rate_limits is not None and self._rates.tokens is not None:
+            allowance = TokenAllowance(self._rate_limits, self._catalogue, self._rates.answer_tokens)
+            self._allowance = self._intake.allowance = allowance
+            hearers.append(allowance.ended)
+
+        def ended(subject: str, sequence: int, data: bytes) -> None:
+            for hear in hearers:
+                hear(subject, sequence, data)
+
+        return ended
 
     async def run(self) -> None:
         """Ends with the drain; raises when what looks after the waiting requests and the queue broke."""
@@ -151,6 +156,7 @@ class Edge(Actor):
         async with asyncio.TaskGroup() as group:
             group.create_task(self._waiting.watch())
             group.create_task(self._admission.watch())
+            group.create_task(self._intake.open_tasks.watch())
             group.create_task(self._refusals.watch())
             if self._rate_limits is not None:
                 group.create_task(self._rate_limits.watch())
@@ -173,6 +179,7 @@ class Edge(Actor):
             doors["certificate_days_left"] = self._certificates.days_left
         return doors | {
             "submissions": self._intake.bulkhead.inside,
+            "open_tasks": self._intake.open_tasks.total,
             "streams": self._desk.streams.inside,
             "abandoned": self._openai.abandoned,
             "dropped_streams": self._tasks.dropped_streams + (self._grpc.dropped_streams if self._grpc else 0),

@@ -88,7 +88,10 @@ class EdgeSettings(BaseModel):
     max_reading: int = Field(default=512, ge=1, description="Reads and cancels at once.")
     max_open_streams: int = Field(default=1024, ge=1)
     tenant_share: float = Field(
-        default=0.75, gt=0, le=1, description="Of the places for submissions, reads and streams, for one tenant."
+        default=0.75,
+        gt=0,
+        le=1,
+        description="Of the backlog and of the places for submissions, reads and streams, for one tenant.",
     )
     max_cached_keys: int = Field(default=10_000, ge=1, description="Verified keys and tokens that are remembered.")
     key_pepper: SecretStr | None = Field(

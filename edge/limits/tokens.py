@@ -8,7 +8,7 @@ stays counted as it was estimated (the edge was restarted, or away from the bus 
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from edge.limits.bucket import Reservation
 from edge.limits.limits import Limits
@@ -23,8 +23,6 @@ BYTES_OF_TOKEN: Final = 3
 MOST: Final = 20_000
 """Reservations that wait for their task's end; of more the oldest stays as it was estimated."""
 AT_ONCE: Final = 64
-
-Hearing: TypeAlias = Callable[[str, int, bytes], None]
 
 
 def estimate(params: dict[str, Any], speech: Speech, answer_tokens: int) -> int:
@@ -101,15 +99,6 @@ class TokenAllowance:
             held.used = used_of(ended, held.reservation.bucket.cost)
             if held.accepted:
                 self._settle(task, held, held.used)
-
-    def besides(self, other: Hearing) -> Hearing:
-        """One callback for this and `other`, which hears first."""
-
-        def ended(subject: str, sequence: int, data: bytes) -> None:
-            other(subject, sequence, data)
-            self.ended(subject, sequence, data)
-
-        return ended
 
     async def watch(self) -> None:
         """Settle what is due, some at a time, so that they share a round to Redis."""

@@ -12,6 +12,7 @@ from edge.tasks.admission import Admission
 from edge.tasks.allowance import Allowance
 from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.catalogue import Catalogue
+from edge.tasks.open_tasks import OpenTasks
 from edge.tasks.reading import result_bytes
 from edge.tasks.request import Naming, check_tenant, check_timeout
 from edge.tasks.trace import read_traceparent
@@ -62,18 +63,23 @@ class Intake:
         self.allowance: Allowance | None = None
         """Who counts what tasks may use; None: nobody."""
         self.bulkhead = Bulkhead("submissions", settings.max_waiting, settings.tenant_share)
+        self._share_of_backlog = max(1, int(settings.max_backlog * settings.tenant_share))
+        self.open_tasks = OpenTasks(self._share_of_backlog, context.now_ms)
 
     @contextmanager
     def place(self, tenant_id: TenantId) -> Iterator[None]:
         """Room for one submission of the tenant, held while it is read, accepted and waited for.
 
         Raises `Unavailable`, `BusDisconnected`, `LogFull`, `Overloaded` or `TooManyRequests` before anything is read.
+        What a tenant has open counts only while so much waits that others may soon find no place.
         """
         if self._context.draining.is_set():
             raise Unavailable("this edge is draining: send the request again, another takes it", retry_after_s=1)
         if not self._context.bus.connected:
             raise BusDisconnected("the bus is away: nothing was accepted, send the request again", retry_after_s=2)
         self._admission.check()
+        if self._admission.backlog >= self._share_of_backlog:
+            self.open_tasks.check(tenant_id)
         self.bulkhead.enter(tenant_id)
         try:
             yield
@@ -115,6 +121,18 @@ class Intake:
             yield Held(await self._take(order), waiter)
 
     async def _take(self, order: Order) -> Taken:
+        """Counted as open from before it is stored, so that no end comes too early."""
+        event, open_tasks = order.event, self.open_tasks
+        added, new = open_tasks.add(event), False
+        try:
+            taken = await self._accept(order)
+            new = not taken.replayed
+        finally:
+            if added and not new:
+                open_tasks.remove(event.tenant_id, event.task_id)
+        return taken
+
+    async def _accept(self, order: Order) -> Taken:
         """A replay is answered even when nobody answers its intent any more."""
         log, within_s = self._context.bus.log, self._settings.accept_timeout_s
         event, naming = order

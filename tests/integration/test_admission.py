@@ -120,7 +120,10 @@ async def test_room_is_kept_in_the_log_for_the_ends_of_what_was_accepted(nats: N
 
 
 async def test_a_backlog_past_its_bound_is_a_503_until_it_was_worked_off(nats: Natsd) -> None:
-    async with front(nats, max_backlog=20) as it, it.bus.queue.take(accepted(Priority.NORMAL), slots=4) as taker:
+    async with (
+        front(nats, max_backlog=20, tenant_share=1.0) as it,
+        it.bus.queue.take(accepted(Priority.NORMAL), slots=4) as taker,
+    ):
         for _ in range(25):
             assert (await it.submit())[0] == 202
 

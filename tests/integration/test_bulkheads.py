@@ -8,7 +8,9 @@ import aiohttp
 import pytest
 from twin_edge import TwinEdge, twin_edge
 
+from bus.subjects import accepted
 from schemas.registry import EngineAdvert
+from schemas.task import Priority
 
 ECHO = EngineAdvert(engine="echo", instance="e1", route="local", intents=("echo",), slots=4, free_slots=4)
 
@@ -85,3 +87,28 @@ async def test_a_tenant_that_streams_all_it_may_leaves_a_stream_for_another(
         assert [await greedy.stream(mine, stack) for _ in range(4)] == [200, 200, 200, 429]
         assert [await other.stream(theirs, stack) for _ in range(2)] == [200, 429]
     await inside(twin, "streams", 0)
+
+
+async def test_a_tenant_whose_tasks_wait_unanswered_leaves_room_in_the_backlog_for_another() -> None:
+    async with (
+        twin_edge(max_backlog=4, tenant_share=0.5) as twin,
+        twin.bus.queue.take(accepted(Priority.NORMAL), slots=1),  # a router's cursor, which nobody reads
+        aiohttp.ClientSession() as http,
+    ):
+        await twin.admit(ECHO)
+        greedy, other = Client(http, twin.url, twin.key), Client(http, twin.url, await twin.issue("other"))
+        assert [(await greedy.submit("respond-async"))[0] for _ in range(2)] == [202, 202]
+        await inside(twin, "backlog", 2)
+        status, retry_after, detail = await greedy.submit("respond-async")
+        assert (status, retry_after) == (429, "2")
+        assert "2 tasks of this tenant" in detail
+        assert (await other.submit("respond-async"))[0] == 202
+
+
+async def test_a_submission_that_was_refused_or_repeated_takes_no_room(twin: TwinEdge) -> None:
+    key = {"Authorization": f"Bearer {twin.key}", "Idempotency-Key": "one", "Prefer": "respond-async"}
+    async with aiohttp.ClientSession(headers=key) as http:
+        for intent, status in (("nobody-answers", 404), ("echo", 202), ("echo", 202), ("echo", 202)):
+            async with http.post(f"{twin.url}/v1/tasks", json={"intent": intent}) as response:
+                assert response.status == status
+    assert twin.edge.status()["open_tasks"] == 1
