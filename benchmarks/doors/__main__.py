@@ -33,7 +33,7 @@ import uvloop
 from benchmarks import report
 from benchmarks.doors.calls import measure_calls
 from benchmarks.doors.doors import open_doors, start_edges
-from benchmarks.doors.measure import QUICK, Lengths, medians, over_spine, round_of, warm_up
+from benchmarks.doors.measure import QUICK, Lengths, medians, over_spine, round_of, turned, warm_up
 from benchmarks.doors.report import Found, text
 from benchmarks.doors.streams import measure_streams, talking
 from benchmarks.system.start import HOST, free_port, running
@@ -66,7 +66,7 @@ async def measure(folder: Path, mode: Sync, lengths: Lengths) -> Found:
         async with open_bus(settings) as bus:
             async with open_doors(system, bus, ports) as doors:
                 await warm_up(system, doors, lengths)
-                rounds = [await round_of(system, doors, lengths) for _ in range(lengths.rounds)]
+                rounds = [await round_of(system, turned(doors, turn), lengths) for turn in range(lengths.rounds)]
             edge = system.children.pids["edge"]
             streams = [
                 await measure_streams(

@@ -4,13 +4,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter, process_time
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from benchmarks.doors.doors import SPINE, Door
 from benchmarks.load import Sample, closed_loop, open_loop
 from benchmarks.processes import cpu_us
 from benchmarks.system.lag import catch_up
 from benchmarks.system.start import PROJECTIONS, System
+
+FIRST_MOVES: Final = 4
+"""Doors by which the beginning of a round moves on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,12 @@ async def warm_up(system: System, doors: Sequence[Door], lengths: Lengths) -> No
         sample = await closed_loop(door.send, tasks_open=16, seconds=0.5)
         if sample.failed or not sample.latencies_ms:
             raise RuntimeError(f"{door.name}: {sample.failed} tasks failed: {list(door.failures)}")
+
+
+def turned(doors: Sequence[Door], turn: int) -> Sequence[Door]:
+    """Another one comes first in each turn, so that none is always measured on a fresh or a tired machine."""
+    first = turn * FIRST_MOVES % len(doors)
+    return [*doors[first:], *doors[:first]]
 
 
 async def round_of(system: System, doors: Sequence[Door], lengths: Lengths) -> dict[str, Figures]:
