@@ -38,7 +38,7 @@ from schemas.task import TaskRequest
 
 Kind = Literal["ws", "sse"]
 TENANT = TenantId("bench")
-LOCAL = Engine(route="local", chosen_by="bench", reason="it speaks itself")
+LOCAL = Engine(route="local", chosen_by="ai-router", reason="it speaks itself")
 TRACE = f"00-{'1' * 32}-{'2' * 16}-00"
 BEAT_S = 0.1
 READERS_OF_A_TASK = 50

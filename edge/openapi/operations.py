@@ -185,7 +185,7 @@ OPERATIONS: Final = (
         None, (*_ONE_TASK, 426),
     ),
     Operation(
-        "openSocket", "get", "/v1/ws", "tasks", "Many tasks on one WebSocket: submit, follow, cancel (docs/websocket.md)",
+        "openSocket", "get", "/v1/ws", "tasks", "Many tasks on one WebSocket: docs/websocket.md",
         {101: Reply("The socket is open; without a credential, its first frame is hello.", headers=_SOCKET)},
         refusals=(*_ASKED, 426),
     ),

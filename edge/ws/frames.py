@@ -15,7 +15,6 @@ from schemas.task import Form, TaskRequest
 FrameId = Annotated[str, StringConstraints(pattern=r"^[!-~]+$", min_length=1, max_length=64)]
 """The client's own name for what it asks; it comes back with every answer."""
 ResumeId = Annotated[str, StringConstraints(max_length=40)]
-Credit = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 class Hello(Form):
@@ -47,7 +46,7 @@ class Subscribe(Form):
     id: FrameId
     task_id: Token
     after: ResumeId | None = None
-    credit: Credit | None = None
+    credit: int | None = Field(default=None, ge=0, le=1_000_000)
 
 
 class Unsubscribe(Form):

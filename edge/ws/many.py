@@ -10,7 +10,7 @@ from edge.http.answer import REQUEST_ID
 from edge.tasks.bookmark import read_bookmark
 from edge.tasks.request import read_task_id
 from edge.ws import wording
-from edge.ws.allowance import Allowance
+from edge.ws.credit import Credit
 from edge.ws.endings import RESTART, Ending
 from edge.ws.frames import Cancel, Frame, Grant, Hello, Ping, Submit, Subscribe, Unsubscribe
 from edge.ws.handshake import PROTOCOL
@@ -117,8 +117,8 @@ class ManyTasks:
             raise Conflict("that id is a subscription's already: take another, or unsubscribe first")
         if len(self._followed) >= limits.max_subscriptions:
             raise TooManyRequests(f"{limits.max_subscriptions} subscriptions are open on this socket, the limit")
-        allowance = Allowance(limits.credit if frame.credit is None else frame.credit, limits.max_credit)
-        subscription = Subscription(frame.id, read_bookmark(frame.after), allowance, limits.idle_timeout_s)
+        credit = Credit(limits.credit if frame.credit is None else frame.credit, limits.max_credit)
+        subscription = Subscription(frame.id, read_bookmark(frame.after), credit, limits.idle_timeout_s)
         task = self._session.begin(self._follow(frame, subscription), partial(self._broken, frame.id, subscription))
         self._followed[frame.id] = _Followed(subscription, task)
         task.add_done_callback(lambda _: self._forget(frame.id, task))

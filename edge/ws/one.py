@@ -4,7 +4,7 @@ import asyncio
 
 from edge.tasks.bookmark import Bookmark
 from edge.ws import wording
-from edge.ws.allowance import Allowance
+from edge.ws.credit import Credit
 from edge.ws.endings import GONE, RESTART, Ending
 from edge.ws.frames import Frame, Hello, Ping
 from edge.ws.session import Session
@@ -21,7 +21,7 @@ class OneTask:
         self._session = session
         self._task_id = task_id
         patience_s = session.house.settings.ws.idle_timeout_s
-        self._subscription = Subscription(None, after, Allowance(None, 0), patience_s)
+        self._subscription = Subscription(None, after, Credit(None, 0), patience_s)
         self._task: asyncio.Task[None] | None = None
 
     @property

@@ -6,7 +6,7 @@ from bus.waiting import wait_at_most
 from edge.tasks.bookmark import Bookmark
 from edge.tasks.following import Following
 from edge.ws import wording
-from edge.ws.allowance import Allowance
+from edge.ws.credit import Credit
 from edge.ws.endings import Quiet
 from edge.ws.socket import Socket
 
@@ -18,16 +18,16 @@ class Subscription:
     handed over whole, so that an end in the middle of anything names the right place.
     """
 
-    def __init__(self, frame_id: str | None, after: Bookmark, allowance: Allowance, patience_s: float) -> None:
+    def __init__(self, frame_id: str | None, after: Bookmark, credit: Credit, patience_s: float) -> None:
         self._frame_id = frame_id
         self._patience_s = patience_s
-        self._allowance = allowance
+        self._credit = credit
         self._granted = asyncio.Event()
         self.mark = after
 
     def grant(self, more: int) -> None:
         """So many events more. Raises `InvalidRequest` for more than there may be."""
-        self._allowance.grant(more)
+        self._credit.grant(more)
         self._granted.set()
 
     async def pump(self, following: Following, socket: Socket, turn: asyncio.Lock) -> None:
@@ -36,7 +36,7 @@ class Subscription:
         Raises `Quiet` when no credit came in time, and what `Following.next` and `Socket.say` raise.
         """
         while not following.ended:
-            await self._credit(following)
+            await self._until_credit(following)
             await following.stirred()
             async with turn:
                 await socket.writable()
@@ -45,10 +45,10 @@ class Subscription:
                     continue
                 await socket.say(wording.event(self._frame_id, item))
                 self.mark = item.mark if item.mark.sequence else self.mark
-                self._allowance.take()
+                self._credit.take()
 
-    async def _credit(self, following: Following) -> None:
-        while not self._allowance:
+    async def _until_credit(self, following: Following) -> None:
+        while not self._credit:
             following.put_back()
             self._granted.clear()
             if not await wait_at_most(self._granted, self._patience_s):

@@ -13,7 +13,7 @@ from edge.http.masks import Masks
 from edge.tasks.bookmark import Bookmark
 from edge.tasks.items import Finished, Happened, Missed, Said
 from edge.ws import wording
-from edge.ws.allowance import Allowance
+from edge.ws.credit import Credit
 from edge.ws.endings import ending_of
 from edge.ws.frames import FORMS, FrameInvalid, Hello, NotJson, Ping, Submit, Subscribe, read_frame
 from schemas import errors
@@ -92,26 +92,26 @@ def test_no_bytes_break_the_reading(data: bytes) -> None:
 @given(st.integers(0, 8), st.lists(st.integers(0, 6), max_size=20))
 def test_credit_never_passes_its_bound_nor_falls_below_nothing(left: int, grants: list[int]) -> None:
     """0 stands for an event that wants to go out."""
-    allowance, expected = Allowance(left, 8), left
+    credit, expected = Credit(left, 8), left
     for more in grants:
         if more == 0:
-            assert bool(allowance) == (expected > 0)
-            if allowance:
-                allowance.take()
+            assert bool(credit) == (expected > 0)
+            if credit:
+                credit.take()
                 expected -= 1
         elif expected + more > 8:
             with pytest.raises(errors.InvalidRequest):
-                allowance.grant(more)
+                credit.grant(more)
         else:
-            allowance.grant(more)
+            credit.grant(more)
             expected += more
-        assert allowance.left == expected
+        assert credit.left == expected
 
 
 def test_more_credit_than_there_may_be_is_refused_at_once_and_none_at_all_never_ends() -> None:
     with pytest.raises(errors.InvalidRequest):
-        Allowance(9, 8)
-    unbounded = Allowance(None, 0)
+        Credit(9, 8)
+    unbounded = Credit(None, 0)
     for _ in range(5):
         unbounded.take()
     unbounded.grant(1)

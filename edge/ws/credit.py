@@ -3,7 +3,7 @@
 from schemas.errors import InvalidRequest
 
 
-class Allowance:
+class Credit:
     """Counts down by one an event, up by what the client grants. With `left` None it never runs out."""
 
     def __init__(self, left: int | None, most: int) -> None:
