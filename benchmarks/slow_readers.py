@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -41,6 +41,7 @@ TENANT = TenantId("bench")
 LOCAL = Engine(route="local", chosen_by="ai-router", reason="it speaks itself")
 TRACE = f"00-{'1' * 32}-{'2' * 16}-00"
 BEAT_S = 0.1
+"""Between two pieces that healthy readers are told."""
 READERS_OF_A_TASK = 50
 SLOW_TEXT = 15_000
 """Characters that each beat adds to the tasks of slow readers: they fall behind at once."""
@@ -61,8 +62,10 @@ class Plan:
     slow: int = 500
     healthy: int = 50
     seconds: float = 30.0
-    beats: int = 40
+    beats: int = 30
     """Pieces that slow readers are told: they fill every buffer on the way by far."""
+    beat_s: float = 0.5
+    """Between two of them; what everybody is sent beside the bytes that are not taken is no part of the question."""
 
 
 @dataclass(slots=True)
@@ -156,7 +159,16 @@ class Reader:
         self.reading.feed(data)
         if not data:
             self.close()
+        elif self.reading.answers:
+            await self._answer(bytes(self.reading.answers))
         return len(data)
+
+    async def _answer(self, data: bytes) -> None:
+        assert self._socket is not None
+        assert self.reading is not None
+        self.reading.answers.clear()
+        with suppress(ConnectionError):  # the next read says so too
+            await asyncio.get_running_loop().sock_sendall(self._socket, data)
 
     async def follow(self) -> None:
         """Read as it comes, and note how late it comes."""
@@ -216,7 +228,7 @@ async def measure(nats_url: str, kind: Kind, plan: Plan, logs: Path, **settings:
             for reader in slow:
                 await reader.connect(KERNEL_BYTES)
             crawling = [group.create_task(reader.crawl(plan.seconds)) for reader in slow]
-            flooding = group.create_task(_beat(heavy, plan.beats))
+            flooding = group.create_task(_beat(heavy, plan.beats, plan.beat_s))
             most = group.create_task(_most_rss_bytes(pid, plan.seconds))
             found.beside_ms = await _during(healthy, plan.seconds)
             found.memory_bytes = max(0, await most - resident) / plan.slow
@@ -253,12 +265,12 @@ def _tasks(readers: int) -> int:
     return -(-readers // READERS_OF_A_TASK)
 
 
-async def _beat(said: Sequence[Said], beats: int | None = None) -> None:
+async def _beat(said: Sequence[Said], beats: int | None = None, every_s: float = BEAT_S) -> None:
     while beats is None or beats > 0:
         beats = beats - 1 if beats is not None else None
-        for one in said:
+        for one in said:  # not all at once: 500 readers that are told the same moment would be a burst, slow or not
             await one.say()
-        await asyncio.sleep(BEAT_S)
+            await asyncio.sleep(every_s / len(said))
 
 
 async def _during(readers: Sequence[Reader], seconds: float) -> list[float]:

@@ -6,6 +6,9 @@ import os
 import struct
 from typing import Any, Protocol
 
+_NO_MASK = b"\0\0\0\0"
+"""A mask that changes nothing; a client must send one."""
+
 
 class Reading(Protocol):
     """What one connection has brought so far."""
@@ -14,6 +17,8 @@ class Reading(Protocol):
     """Of the task, by `partial` and `token`."""
     last_id: str
     done: bool
+    answers: bytearray
+    """What is to be sent back and then cleared."""
 
     def request(self) -> bytes:
         """What to send first."""
@@ -35,6 +40,7 @@ class _Stream:
         self.text = before.text if before is not None else ""
         self.last_id = before.last_id if before is not None else ""
         self.done = False
+        self.answers = bytearray()
 
     def feed(self, data: bytes) -> None:
         """See `Reading`."""
@@ -99,7 +105,7 @@ class SseReading(_Stream):
 
 
 class WsReading(_Stream):
-    """Frames of a WebSocket; pings are not answered."""
+    """Frames of a WebSocket."""
 
     def request(self) -> bytes:
         """See `Reading`."""
@@ -123,7 +129,9 @@ class WsReading(_Stream):
             return False
         opcode, payload = buffer[0] & 15, bytes(buffer[at : at + length])
         del buffer[: at + length]
-        if opcode == 1:
+        if opcode == 9:
+            self.answers += bytes((0x8A, 0x80 | len(payload))) + _NO_MASK + payload
+        elif opcode == 1:
             frame = json.loads(payload)
             if frame["type"] == "event":
                 self._happened(frame["event"], frame.get("event_id", ""), frame["data"])

@@ -28,7 +28,9 @@ BOUND_S = 5.0
 @pytest.mark.parametrize("kind", ["ws", "sse"])
 async def test_sixty_slow_readers_cost_little_hurt_nobody_and_resume(nats_url: str, kind: Kind, tmp_path: Path) -> None:
     """`python -m benchmarks.slow_readers` is the same with five hundred, and says by how much."""
-    found = await measure(nats_url, kind, Plan(60, 10, seconds=1.5, beats=20), tmp_path, AION_EDGE__WRITE_TIMEOUT_S="1")
+    found = await measure(
+        nats_url, kind, Plan(60, 10, seconds=1.5, beats=20, beat_s=0.1), tmp_path, AION_EDGE__WRITE_TIMEOUT_S="1"
+    )
     assert found.memory_bytes < 1 << 20
     assert (found.cut_off, found.resumed) == (60, 60)
     assert len(found.beside_ms) > len(found.before_ms) / 2
