@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -17,9 +17,10 @@ from edge.http.clients import Clients
 from edge.http.cors import Cors
 from edge.http.front import Front
 from edge.http.gate import Gate
-from edge.http.heads import Heads, HeadsSite
+from edge.http.heads import Heads
 from edge.http.health import Health
 from edge.http.routes import Routes
+from edge.http.server import CLOSE_S, listen
 from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.identity.public_keys import PublicKeys
@@ -42,14 +43,15 @@ from edge.tasks.desk import Desk
 from edge.tasks.intake import Intake
 from edge.tasks.waiting import Waiting
 from edge.tls.certificates import Certificates, load
+from edge.ws.door import WsDoor
+from edge.ws.guest import Entry
+from edge.ws.session import House
+from edge.ws.work import Work
 from schemas.errors import Misconfigured
 from schemas.keys import read_peppers
 
 if TYPE_CHECKING:
     from edge.grpc.server import GrpcServer
-
-KEEPALIVE_S = 75.0
-CLOSE_S = 2.0
 
 
 class Edge(Actor):
@@ -93,6 +95,7 @@ class Edge(Actor):
         self._watch: asyncio.Task[None] | None = None
         self._certificates: Certificates | None = None
         self._grpc: GrpcServer | None = None
+        self._ws: WsDoor | None = None
         self.routes: Mapping[str, Sequence[str]] = {}
         """Every path with its methods, once `lifespan` was entered."""
         self.port = settings.port
@@ -158,6 +161,8 @@ class Edge(Actor):
             group.create_task(self._admission.watch())
             group.create_task(self._intake.open_tasks.watch())
             group.create_task(self._refusals.watch())
+            if self._ws is not None:
+                group.create_task(self._ws.watch())
             if self._rate_limits is not None:
                 group.create_task(self._rate_limits.watch())
             if self._allowance is not None:
@@ -182,7 +187,8 @@ class Edge(Actor):
             "open_tasks": self._intake.open_tasks.total,
             "streams": self._desk.streams.inside,
             "abandoned": self._openai.abandoned,
-            "dropped_streams": self._tasks.dropped_streams + (self._grpc.dropped_streams if self._grpc else 0),
+            "sockets": self._ws.sockets.inside if self._ws else 0,
+            "dropped_streams": self._dropped_streams(),
             "slow_heads": self._heads.cut,
             "rescued_waits": self._waiting.rescued,
             "refused_credentials": self._refusals.total,
@@ -194,6 +200,10 @@ class Edge(Actor):
             **({"limits": self._rate_limits.status()} if self._rate_limits is not None else {}),
         }
 
+    def _dropped_streams(self) -> int:
+        over_grpc = self._grpc.dropped_streams if self._grpc else 0
+        return self._tasks.dropped_streams + over_grpc + (self._ws.dropped if self._ws else 0)
+
     async def _open_views(self, stack: AsyncExitStack) -> Mapping[str, bytes]:
         kv, catalogue = self.context.bus.kv, self._catalogue
         modules = await stack.enter_async_context(kv.view(subjects.MODULES, catalogue.module_changed))
@@ -204,29 +214,8 @@ class Edge(Actor):
         return keys
 
     async def _listen(self, credentials: Credentials, owners: CertificateOwners) -> web.ServerRunner:
-        front = self._front(credentials, owners)
-        server = web.Server(front.handle, handler_cancellation=True)
-        runner = web.ServerRunner(server, shutdown_timeout=CLOSE_S)
-        await runner.setup()
-        try:
-            limits = self._limits
-            settings: dict[str, Any] = {
-                "access_log": None,
-                "auto_decompress": False,
-                "keepalive_timeout": KEEPALIVE_S,
-                "max_headers": limits.max_headers,
-            }
-            tls = self._certificates.for_http() if self._certificates is not None else None
-            site = HeadsSite(
-                runner, limits.host, limits.port, self._heads, tls, reuse_port=limits.reuse_port, settings=settings
-            )
-            await site.start()
-        except BaseException as error:
-            await runner.cleanup()
-            if isinstance(error, OSError):
-                where = f"{self._limits.host}:{self._limits.port}"
-                raise Misconfigured(f"{where} cannot be opened ({error.strerror}): set AION_EDGE__PORT") from error
-            raise
+        tls = self._certificates.for_http() if self._certificates is not None else None
+        runner = await listen(self._front(credentials, owners).handle, self._limits, self._heads, tls)
         self.port = int(runner.addresses[0][1])
         self.context.log.info("edge.listening", host=self._limits.host, port=self.port)
         return runner
@@ -261,7 +250,11 @@ class Edge(Actor):
 
     def _front(self, credentials: Credentials, owners: CertificateOwners) -> Front:
         limits, settings = self._rate_limits, self._limits
-        routes = self._routes()
+        gate = Gate(limits, self._clients, fields=self._rates.fields != "off") if limits is not None else None
+        entry = Entry(credentials, gate)
+        work = Work(settings, self._intake, self._desk, entry)
+        self._ws = WsDoor(House(self.context, settings, self._desk, entry, work))
+        routes = self._routes(self._ws)
         self.routes = routes.paths
         return Front(
             self.context,
@@ -269,18 +262,19 @@ class Edge(Actor):
             credentials,
             owners,
             self._clients,
-            gate=Gate(limits, self._clients, fields=self._rates.fields != "off") if limits is not None else None,
+            gate=gate,
             wordings=WORDINGS,
             cors=Cors(settings.cors_origins) if settings.cors_origins else None,
         )
 
-    def _routes(self) -> Routes:
+    def _routes(self, ws: WsDoor) -> Routes:
         handlers = Handlers(
             submission=Submission(self._limits, self._intake),
             tasks=self._tasks,
             listing=Listing(self._desk, self._catalogue),
             tokens=Tokens(self.context.bus, self._limits, self._public_keys),
             openai=self._openai,
+            ws=ws,
             pages=Pages(),
             health=Health(self._checks),
         )
@@ -302,6 +296,10 @@ class Edge(Actor):
             async with timeout(self._limits.drain_grace_s):
                 await self._intake.bulkhead.empty()
         self._waiting.close()
+        if self._ws is not None:  # its clients are told where to go on
+            with suppress(TimeoutError):
+                async with timeout(CLOSE_S):
+                    await self._ws.sockets.empty()
         await runner.cleanup()
         self._heads.close()
         if self._grpc is not None:

@@ -13,6 +13,7 @@ from edge.rest.listing import Listing
 from edge.rest.submission import Submission
 from edge.rest.tasks import Tasks
 from edge.rest.tokens import Tokens
+from edge.ws.door import WsDoor
 from schemas.scopes import CANCEL, READ, SUBMIT
 
 WORDINGS: Final[dict[str, Wording]] = dict.fromkeys(("chat", "completions", "embeddings", "models"), Envelope())
@@ -28,6 +29,7 @@ class Handlers:
     listing: Listing
     tokens: Tokens
     openai: OpenAiDoor
+    ws: WsDoor
     pages: Pages
     health: Health
 
@@ -42,7 +44,8 @@ def routes_to(handlers: Handlers) -> Routes:
             "/v1/tasks/{task_id}": {"GET": Route(READ, tasks.get)},
             "/v1/tasks/{task_id}/events": {"GET": Route(READ, tasks.events)},
             "/v1/tasks/{task_id}/cancel": {"POST": Route(CANCEL, tasks.cancel)},
-            "/v1/stream/{task_id}": {"GET": Route(READ, tasks.stream)},
+            "/v1/stream/{task_id}": {"GET": Route(READ, tasks.stream, upgrade=handlers.ws.one)},
+            "/v1/ws": {"GET": Route(ANY_CALLER, handlers.ws.plain, upgrade=handlers.ws.many)},
             "/v1/intents": {"GET": Route(ANY_CALLER, listing.intents)},
             "/v1/engines": {"GET": Route(ANY_CALLER, listing.engines)},
             "/v1/chat/completions": {"POST": Route(SUBMIT, openai.chat)},

@@ -48,6 +48,22 @@ class GrpcSettings(BaseModel):
     reflection: bool = Field(default=True, description="Tell grpcurl and others which services and messages there are.")
 
 
+class WsSettings(BaseModel):
+    """The WebSocket door (`AION_EDGE__WS__...`); its frames are bounded by `max_body_bytes` and `max_depth`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_sockets: int = Field(default=2048, ge=1, description="Sockets at once; `tenant_share` of them for one tenant.")
+    max_subscriptions: int = Field(default=32, ge=1, description="Of one socket; each is one of `max_open_streams`.")
+    max_requests: int = Field(default=32, ge=1, description="Submissions and cancels of one socket at once.")
+    credit: int = Field(default=32, ge=1, description="Events of a subscription that says nothing of its credit.")
+    max_credit: int = Field(default=1024, ge=1, description="What a subscription may have at most.")
+    hello_timeout_s: float = Field(default=10.0, gt=0, description="For a first frame that says who comes.")
+    ping_s: float = Field(default=20.0, gt=0, description="A socket this quiet is asked whether it lives.")
+    pong_timeout_s: float = Field(default=10.0, gt=0, description="One that does not answer for so long is closed.")
+    idle_timeout_s: float = Field(default=300.0, gt=0, description="So is one on which nothing is subscribed or asked.")
+
+
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:]+\](:[0-9]{1,5})?")
 
 
@@ -104,11 +120,14 @@ class EdgeSettings(BaseModel):
     drain_grace_s: float = Field(default=10.0, ge=0, description="How long a drain lets requests finish waiting.")
     tls: TlsSettings = TlsSettings()
     grpc: GrpcSettings = GrpcSettings()
+    ws: WsSettings = WsSettings()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.default_wait_s > self.max_wait_s:
             raise ValueError(f"default_wait_s {self.default_wait_s} is over max_wait_s {self.max_wait_s}: lower it")
+        if self.ws.credit > self.ws.max_credit:
+            raise ValueError(f"ws.credit {self.ws.credit} is over ws.max_credit {self.ws.max_credit}: lower it")
         for origin in self.cors_origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError(

@@ -1,14 +1,17 @@
 """One connection, with the bounds that aiohttp does not have (3.14).
 
 aiohttp gives a head no deadline of its own: one that comes byte by byte is ended by `keepalive_timeout` alone. And when
-the chunks of a body break, it puts an error behind the request, whose handler goes on waiting for the body.
+the chunks of a body break, it puts an error behind the request, whose handler goes on waiting for the body. And all who
+wait for a connection to take more wait on one future: cancelling one of them cancels the others, and who comes later.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import web
 
+from edge.http.masks import Masks
 from edge.http.problems import unread_problem
 
 
@@ -27,12 +30,13 @@ class Registry(Protocol):
 class Connection(web.RequestHandler):
     """What `Front` is told requests came over."""
 
-    __slots__ = ("_peer", "_registry", "broken", "busy", "since_s")
+    __slots__ = ("_peer", "_registry", "_writable", "broken", "busy", "since_s")
 
     def __init__(self, server: web.Server, registry: Registry, **settings: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **settings)
         self._registry = registry
         self._peer = ""
+        self._writable: asyncio.Event | None = None
         self.busy = False
         """Whether a request is being answered."""
         self.since_s = 0.0
@@ -54,6 +58,7 @@ class Connection(web.RequestHandler):
         """Give the place back."""
         self._registry.lost(self, self._peer)
         super().connection_lost(exc)
+        self._wake()
 
     def data_received(self, data: bytes) -> None:
         """Notice when a head begins, and when a body breaks."""
@@ -63,6 +68,23 @@ class Connection(web.RequestHandler):
                 self._look_for_break()
         elif not self.since_s:
             self.since_s = self._loop.time()
+
+    def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
+        """From now on it is a WebSocket."""
+        super().set_parser(Masks(parser), data_received_cb)  # type: ignore[arg-type]  # it asks for no more than `Reader`
+
+    def resume_writing(self) -> None:
+        """The transport takes more."""
+        super().resume_writing()
+        self._wake()
+
+    async def drained(self) -> None:
+        """Returns when the transport takes more, or is gone."""
+        while self._paused and self.transport is not None:
+            if self._writable is None:
+                self._writable = asyncio.Event()
+            self._writable.clear()
+            await self._writable.wait()
 
     def begin(self) -> None:
         """A request's head is whole; it is being answered."""
@@ -88,6 +110,10 @@ class Connection(web.RequestHandler):
         response = unread_problem(status)
         response.force_close()
         return response
+
+    def _wake(self) -> None:
+        if self._writable is not None:
+            self._writable.set()
 
     def _look_for_break(self) -> None:
         """While a body is not whole nothing can follow it but the parser's error."""

@@ -111,11 +111,15 @@ class Front:
         if "Expect" in headers:
             await _go_on(request)
         try:
-            (scope, handler), task_id = self._routes.find(request.method, path)
+            (scope, handler, upgrade), task_id = self._routes.find(request.method, path)
         except web.HTTPException:
             if path.startswith("/v1/"):
                 await self._caller_of(request)
             raise
+        if upgrade is not None and asks_for_socket(request):
+            handler = upgrade
+            if self._is_silent(request):
+                scope = EVERYBODY
         if scope is not EVERYBODY:
             caller = await self._caller_of(request)
             if scope not in caller.scopes and scope is not ANY_CALLER:
@@ -141,6 +145,12 @@ class Front:
             await gate.take(request, caller)
         return caller
 
+    def _is_silent(self, request: web.BaseRequest) -> bool:
+        """Whether nothing says who asks: a browser cannot send `Authorization` with an upgrade."""
+        if "Authorization" in request.headers:
+            return False
+        return not self._owners or not self._owners.know(_certificate_names(request))
+
     def _known(self, request: web.BaseRequest) -> Caller:
         authorization = request.headers.get("Authorization")
         if authorization is None and self._owners:
@@ -149,8 +159,16 @@ class Front:
 
 
 def tenant_of(request: web.BaseRequest) -> TenantId:
-    """The tenant of the request's credential."""
-    return request[CALLER].tenant_id
+    """The tenant of the request's credential. Raises `Unauthenticated` when it came without one."""
+    try:
+        return request[CALLER].tenant_id
+    except KeyError:
+        raise Unauthenticated("no credential: send Authorization: Bearer aion_... or an access token") from None
+
+
+def asks_for_socket(request: web.BaseRequest) -> bool:
+    """Whether it would become a WebSocket (RFC 6455 section 4.2.1)."""
+    return request.headers.get("Upgrade", "").strip().lower() == "websocket"
 
 
 def _certificate_names(request: web.BaseRequest) -> list[str]:

@@ -35,6 +35,10 @@ class Gate:
         who = Who(self._clients.network_of(request), caller.name, caller.tenant_id, route)
         request[VERDICT] = await self._limits.take(who)
 
+    async def take_as(self, request: web.BaseRequest, caller: Caller, route: str) -> None:
+        """What a caller asks over a socket, counted as the request that does the same. Raises `RateLimited`."""
+        await self._limits.take(Who(self._clients.network_of(request), caller.name, caller.tenant_id, route))
+
     async def take_stranger(self, request: web.BaseRequest) -> None:
         """One request without a good credential. Raises `RateLimited`."""
         await self._limits.take_stranger(self._clients.network_of(request))

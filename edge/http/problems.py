@@ -85,7 +85,12 @@ def http_problem(error: web.HTTPException, request_id: str) -> web.Response:
 
 def internal_problem(request_id: str) -> web.Response:
     """The response for a fault of ours: it says nothing but where to look."""
-    return _response(500, _members("internal", 500, "this is a fault of the server: its log names it", request_id))
+    return _response(500, internal_members(request_id))
+
+
+def internal_members(request_id: str) -> dict[str, Any]:
+    """The members of a problem for a fault of ours, wherever it is told."""
+    return _members("internal", 500, "this is a fault of the server: its log names it", request_id)
 
 
 def unread_problem(status: int) -> web.Response:

@@ -15,10 +15,14 @@ ANY_CALLER: Final = "any caller"
 
 
 class Route(NamedTuple):
-    """Who may ask, and who answers. There is no default: a route that names no scope cannot be written."""
+    """Who may ask, and who answers. There is no default: a route that names no scope cannot be written.
+
+    `upgrade` answers who asks for a WebSocket. Without any credential it is asked as well, and sees to that itself.
+    """
 
     scope: str
     handler: Handler
+    upgrade: Handler | None = None
 
 
 Methods: TypeAlias = Mapping[str, Route]

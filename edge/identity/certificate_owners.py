@@ -26,6 +26,10 @@ class CertificateOwners:
         """Whether there are any."""
         return bool(self._callers)
 
+    def know(self, names: Iterable[str]) -> bool:
+        """Whether any of these names is somebody's."""
+        return any(name in self._callers for name in names)
+
     def caller_of(self, names: Iterable[str]) -> Caller:
         """Whom a certificate with these names speaks for. Raises `Unauthenticated` unless it is exactly one tenant."""
         found = [self._callers[name] for name in names if name in self._callers]

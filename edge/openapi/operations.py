@@ -113,6 +113,7 @@ _FILTERS = (
 )
 
 _REPLAYED: Final = {"Idempotency-Replayed": "`true` when the request met a task that was there already."}
+_SOCKET: Final = {"Upgrade": "websocket", "Sec-WebSocket-Protocol": "`aion.v1` when it was offered."}
 _OF_TASK: Final = _REPLAYED | {"X-Aion-Task-Id": "The task behind the answer."}
 
 _READ: Final = (401, 403, 429, 503)
@@ -131,6 +132,7 @@ REFUSALS: Final[Mapping[int, str]] = {
     413: "The body is too large.",
     415: "The body is not plain JSON.",
     422: "The Idempotency-Key names another request.",
+    426: "This is asked by upgrade to WebSocket version 13.",
     429: "A bound is reached.",
     500: "The task failed, or a fault of the server.",
     503: "AION cannot take this now; `Retry-After` says when to come back.",
@@ -172,6 +174,7 @@ OPERATIONS: Final = (
         "streamTask", "get", "/v1/stream/{task_id}", "tasks", "The task's events as server-sent events, resumable",
         {
             200: Reply("Events; the last is `done`.", (Content(_EVENTS, examples.STREAM, STREAM),)),
+            101: Reply("Asked by upgrade: the same as a WebSocket, docs/websocket.md.", headers=_SOCKET),
             204: Reply("Everything was seen already."),
         },
         (
@@ -179,7 +182,12 @@ OPERATIONS: Final = (
             _parameter("Last-Event-ID", "header", "The last `id:` that was seen.", _EVENT_ID, "17"),
             _parameter("after", "query", "As `Last-Event-ID`, which comes first.", _EVENT_ID, "17"),
         ),
-        None, _ONE_TASK,
+        None, (*_ONE_TASK, 426),
+    ),
+    Operation(
+        "openSocket", "get", "/v1/ws", "tasks", "Many tasks on one WebSocket: docs/websocket.md",
+        {101: Reply("The socket is open; without a credential, its first frame is hello.", headers=_SOCKET)},
+        refusals=(*_ASKED, 426),
     ),
     Operation(
         "listIntents", "get", "/v1/intents", "what is there", "What is answered now",

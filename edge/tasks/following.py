@@ -104,6 +104,13 @@ class Following:
         self._left = True
         self._woken.set()
 
+    def put_back(self) -> None:
+        """Hold no events that were read ahead: they are read again when they are asked for."""
+        if self._events and self._events[0].mark.sequence:  # the ledger's end is in no log
+            self._events.clear()
+            self._event_due = True
+            self._woken.set()
+
     async def stirred(self) -> None:
         """Returns when `next` may have something, `LOOK_S` later at the latest; nothing is read or held for it."""
         await self._wait(LOOK_S)
