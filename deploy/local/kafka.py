@@ -7,13 +7,13 @@ import hashlib
 import shutil
 import socket
 import struct
-import tempfile
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM, Signals
 
+from deploy.local.cache import installed
 from deploy.local.ports import LOOPBACK
 from deploy.local.process import run
 from deploy.local.server import Launch, Place
@@ -135,17 +135,14 @@ def parse_metadata(answer: bytes) -> tuple[int, int]:
 def fetch_jars(place: Place) -> Path:
     """Give the folder of the broker's jars, resolved once per content of the pom, with checksums enforced."""
     digest = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
-    home = place.cache / f"kafka-{digest}"
-    if not home.is_dir():
+
+    def install(target: Path) -> None:
         maven = _tool("mvn", "Maven")
         place.say("kafka: fetching the broker's jars with Maven")
-        place.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.cache) as draft:
-            target = Path(draft) / "jars"
-            goal = ("dependency:copy-dependencies", f"-DoutputDirectory={target}")
-            run((maven, "-q", "-B", "-C", "-f", str(POM), *goal), what="kafka jars", timeout_s=300)
-            target.replace(home)
-    return home
+        goal = ("dependency:copy-dependencies", f"-DoutputDirectory={target}")
+        run((maven, "-q", "-B", "-C", "-f", str(POM), *goal), what="kafka jars", timeout_s=300)
+
+    return installed(place.cache, f"kafka-{digest}", install)
 
 
 def _tool(name: str, described: str) -> str:

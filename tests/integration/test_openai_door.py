@@ -414,7 +414,7 @@ async def test_a_drain_lets_no_stream_end_as_if_it_were_whole(seen: list[Accepte
         stream = await client.chat.completions.create(model="echo", messages=wait, stream=True)
         reading = asyncio.create_task(_drained(stream))
         await until(lambda: twin.edge.status()["submissions"] == 1)
-        twin.edge._waiting.close()
+        twin.edge._inside._waiting.close()
         with pytest.raises(openai.APIError) as told:
             await reading
     assert told.value.code == "unavailable"
