@@ -398,7 +398,7 @@ async def test_refusals_are_told_together_and_noise_cannot_fill_the_log(world: W
     for _ in range(3):
         await world.status(key.key)
     before = len(await world.audit())
-    await world.edges[0]._refusals.tell()
+    await world.edges[0]._doors._refusals.tell()
     told = [(e.tenant_id, e.subject, e.detail["count"]) for e in (await world.audit())[before:] if e.kind == "refused"]
     assert sorted(told) == [
         ("_aion", "anonymous", "40"),
@@ -433,7 +433,7 @@ async def test_a_refusal_is_told_of_the_tenant_that_the_credential_proves_and_of
     await world.bus.rpc.ask(AUTH_KEY_REVOKE, KeyRevoke(key_id=key.key_id))
     await asyncio.sleep(0.01)
     assert (await world.call("POST", "/v1/auth/token", key.key, json={}))[0] == 401
-    await world.edges[0]._refusals.tell()
+    await world.edges[0]._doors._refusals.tell()
     await world.auth._refusals.tell()
     told = [event for event in (await world.audit())[before:] if event.kind == "refused"]
     assert sorted((e.tenant_id, e.actor, e.subject, e.detail["count"]) for e in told) == [
