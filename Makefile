@@ -16,8 +16,8 @@ run: bootstrap ## Start the servers and every actor
 	@.venv/bin/aionctl up || [[ $$? == 130 ]]
 
 test: bootstrap check ## Check, then run every test
-	$(PYTHON) -m pytest -n 3 --dist loadfile tests/unit tests/conformance  # these wait more than they work
-	$(PYTHON) -m pytest tests/integration tests/faults  # these have the machine to themselves
+	$(PYTHON) -m pytest -n 2 --dist loadfile -m "not alone"  # these wait more than they work
+	$(PYTHON) -m pytest -m alone
 
 check: bootstrap ## Lint, format, types, import contracts, drift of schemas, API and protobuf
 	.venv/bin/ruff check .

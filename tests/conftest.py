@@ -24,6 +24,16 @@ hypothesis_settings.register_profile("aion", deadline=None, suppress_health_chec
 hypothesis_settings.load_profile("aion")
 
 
+@pytest.fixture(autouse=True)
+def environ_as_before() -> Iterator[None]:
+    """What a command put into the environment for its children is no business of the next test."""
+    before = dict(os.environ)
+    yield
+    if os.environ != before:
+        os.environ.clear()
+        os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def server_folder() -> Iterator[Path]:
     """A folder that other users may enter: as root, PostgreSQL runs as somebody else."""

@@ -20,7 +20,7 @@ TASKS = 500
 DOWN_S = 0.5
 REST_S = 30.0
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.alone, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -42,6 +42,8 @@ from schemas.ids import TaskId, TenantId, uuid7
 from schemas.message import changed
 from schemas.scopes import DEFAULT, reach
 
+pytestmark = pytest.mark.alone
+
 SEEDS = 240
 FOUND_WITHIN = 120
 

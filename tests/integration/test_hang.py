@@ -43,6 +43,8 @@ from schemas.registry import EngineAdvert
 from schemas.result import Usage
 from schemas.task import Priority
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 TENANT = TenantId("acme")
 LEASE_S = 1.0

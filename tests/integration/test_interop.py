@@ -44,6 +44,8 @@ from schemas.message import encode
 from schemas.registry import EngineAdvert
 from schemas.result import Usage
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 ACTORS = ("edge", "auth", "router", "wasm", "sweeper")
 TENANT = TenantId("acme")

@@ -38,6 +38,8 @@ from schemas.ids import TenantId
 from schemas.keys import RANDOM_BYTES, mint, record_key
 from schemas.message import encode
 
+pytestmark = pytest.mark.alone
+
 PACE = float(os.environ.get("AION_LIMITS_PACE", "10"))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 import structlog
 from twin_edge import DIGEST, End, TwinEdge, answering, twin_edge
 
@@ -27,6 +28,8 @@ from schemas.faces import ChatFace, EmbeddingsFace
 from schemas.ids import TaskId, TenantId
 from schemas.ledger import LedgerGet, LedgerList, LedgerPage, LedgerTask
 from schemas.registry import EngineAdvert, ModuleRecord
+
+pytestmark = pytest.mark.alone
 
 PROGRAM = Path(__file__).parents[1] / "stories" / "contract_cli.py"
 CONFIG = Path(__file__).with_name("schemathesis.toml")

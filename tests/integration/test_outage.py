@@ -43,6 +43,8 @@ from schemas.registry import EngineAdvert
 from schemas.result import Usage
 from schemas.task import Priority
 
+pytestmark = pytest.mark.alone
+
 GONE_S = float(os.environ.get("AION_OUTAGE_S", "8"))
 RATE = float(os.environ.get("AION_OUTAGE_RATE", "100"))
 BEFORE_S = 1.5

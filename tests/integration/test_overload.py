@@ -26,6 +26,8 @@ from bus.subjects import MODULES
 from schemas.message import encode
 from schemas.registry import ModuleRecord
 
+pytestmark = pytest.mark.alone
+
 OVERLOAD_S = float(os.environ.get("AION_OVERLOAD_S", "4"))
 LONG = OVERLOAD_S > 30
 PEAK_S = 10.0 if LONG else 2.5

@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.alone
+
 DIES_ONCE = "if [ -e {mark} ]; then echo second-life; exec sleep 60; else touch {mark}; kill -9 $$; fi"
 
 

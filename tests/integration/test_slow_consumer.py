@@ -21,6 +21,8 @@ from edge.tasks.waiting import Waiting
 from schemas.ids import TaskId, TenantId
 from schemas.task import Priority
 
+pytestmark = pytest.mark.alone
+
 ClientName = Literal["wire", "nats-py"]
 CLIENTS = pytest.mark.parametrize("client", ["wire", "nats-py"])
 IMPATIENT = 'write_deadline: "300ms"'

@@ -44,6 +44,8 @@ from schemas.ids import TaskId, TenantId
 from schemas.ledger import LedgerGet, LedgerList
 from schemas.message import encode
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 TENANT = TenantId("acme")
 TEXT = "Cats sleep all day. Cats hunt at night. Dogs bark at cats. The weather was fine. Nobody knows why cats purr."

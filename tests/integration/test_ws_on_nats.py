@@ -22,6 +22,8 @@ from bus import BusSettings, open_bus, subjects
 from schemas.keys import RANDOM_BYTES, mint, record_key
 from schemas.message import changed, encode
 
+pytestmark = pytest.mark.alone
+
 BOUND_S = 5.0
 
 
