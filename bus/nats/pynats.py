@@ -125,10 +125,10 @@ class PyNatsClient:
         try:
             if self.connected:
                 async with timeout(timeout_s):
-                    # Its own drain sends a PING past the UNSUB that still waits to be written, and forgets the
-                    # subscription at the PONG: what the server sent in between is lost (nats-py 2.16).
+                    # Its own drain forgets the subscription at the PONG of a PING that went past the UNSUB (`_ask`):
+                    # what the server sent in between is lost.
                     await self._library._send_unsubscribe(native._id)
-                    await self._library.flush(max(1, round(timeout_s)))
+                    await self._ask(timeout_s)
                     await native.drain()  # type: ignore[no-untyped-call]
         except (NatsError, TimeoutError):
             self._log.info("drain_cut_short", subject=subscription.subject)
@@ -139,9 +139,14 @@ class PyNatsClient:
         try:
             async with timeout(timeout_s):
                 await self._emptied.wait()
-                await self._library.flush(max(1, round(timeout_s)))
+                await self._ask(timeout_s)
         except (NatsError, TimeoutError) as error:
             raise Unavailable(f"the bus did not answer within {timeout_s:g} s", retry_after_s=1.0) from error
+
+    async def _ask(self, timeout_s: float) -> None:
+        """PING and PONG, behind all that was handed over: nats-py 2.16 sends a PING past what waits to be written."""
+        await self._library._flush_pending(force_flush=True)
+        await self._library.flush(max(1, round(timeout_s)))
 
     async def close(self) -> None:
         """See `Client.close`."""

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from pydantic import SecretStr
@@ -280,3 +281,22 @@ async def test_a_server_that_takes_nothing_for_too_long_is_left_before_memory_fi
                 client.publish("x", bytes(1 << 20), "", None)
                 await asyncio.sleep(0)
         await told.lost.wait()
+
+
+@pytest.mark.parametrize("client", ["wire", "nats-py"])
+async def test_a_flush_asks_behind_a_subscription_and_not_before_it(client: Literal["wire", "nats-py"]) -> None:
+    said: list[str] = []
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await let_in(reader, writer)
+        while line := await reader.readline():
+            verb = line.split(b" ")[0].strip().decode()
+            said.append(verb)
+            if verb == "PING":
+                writer.write(b"PONG\r\n")
+
+    async with scripted(note) as url, connect(BusSettings(url=url, client=client)) as connection:
+        said.clear()
+        await connection.subscribe("mine", lambda _: None)
+        await connection.flush(5)
+        assert said[-2:] == ["SUB", "PING"]
