@@ -19,7 +19,7 @@ _HEADERS = {
 
 
 class Pages:
-    """Both are made once, when the edge starts."""
+    """Both are made when the edge starts, not when somebody waits for them."""
 
     def __init__(self) -> None:
         self._document = document_text().encode()
