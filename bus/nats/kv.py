@@ -112,11 +112,14 @@ class _View:
         self._unseen: set[str] = set()
 
     async def fill(self) -> None:
-        """Return once all that stood in the bucket is here."""
+        """Return once all that stood in the bucket is here. A walk that began anew meanwhile says all of it again."""
         try:
             async with timeout(DEFAULT_TIMEOUT_S):
                 while self._reader.pending:
-                    for _, _, message in await self._reader.next(0.5):
+                    found = await self._reader.next(0.5)
+                    if self._began_anew():
+                        self.values.clear()
+                    for _, _, message in found:
                         self._apply(message, announce=False)
         except TimeoutError as error:
             raise Unavailable(f"{self._prefix} was not read within {DEFAULT_TIMEOUT_S:g} s") from error
@@ -133,13 +136,17 @@ class _View:
 
     async def _step(self) -> None:
         found = await self._reader.next(5.0)
-        if self._reader.restarts != self._restarts:
-            self._restarts = self._reader.restarts
+        if self._began_anew():
             self._unseen = set(self.values)
         for _, _, message in found:
             self._apply(message, announce=True)
         if self._unseen and not self._reader.pending:
             self._drop_unseen()
+
+    def _began_anew(self) -> bool:
+        """Whether the reader restarted since this was last asked: what it said before says nothing of what is there."""
+        before, self._restarts = self._restarts, self._reader.restarts
+        return self._restarts != before
 
     def _drop_unseen(self) -> None:
         for key in self._unseen:
