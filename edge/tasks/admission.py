@@ -14,6 +14,8 @@ ROOM_SHARE: Final = 0.9
 """Of the log's limit, for new tasks: the rest is kept so that those already accepted can be routed and ended."""
 FULL_RETRY_S: Final = 5.0
 BUSY_RETRY_S: Final = 2.0
+LATEST_RETRY_S: Final = 10.0
+"""A forecast made while everything stood still says hours; it is over seconds after that."""
 DOUBT: Final = 1.25
 """A forecast may be a quarter too short: a task that waits in vain costs others their time."""
 
@@ -55,7 +57,8 @@ class Admission:
         if wait_s * DOUBT > timeout_s and priority is not Priority.HIGH:
             self.refused_for_time += 1
             message = f"it would wait about {wait_s:.1f} s and has {timeout_s:g} s: give it more, or come back later"
-            raise Overloaded(message, retry_after_s=self._later_s(max(1.0, wait_s - timeout_s / DOUBT)))
+            later_s = min(LATEST_RETRY_S, max(1.0, wait_s - timeout_s / DOUBT))
+            raise Overloaded(message, retry_after_s=self._later_s(later_s))
         forecast.took()
 
     async def watch(self) -> None:

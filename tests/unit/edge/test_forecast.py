@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edge.tasks.admission import Admission
+from edge.tasks.admission import LATEST_RETRY_S, Admission
 from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.forecast import BUSY, STALE_S, Forecast
 from schemas.errors import Overloaded, TooManyRequests
@@ -82,6 +82,13 @@ async def test_a_task_whose_time_would_pass_is_refused_with_when_to_come_back() 
     assert refused.value.retry_after_s is not None
     assert refused.value.retry_after_s >= 1
     assert admission.refused_for_time == 1
+    backlog = 10_000 - 1
+    for _ in range(6):  # everything stands still: what it makes of that holds only as long
+        await asyncio.sleep(0.01)
+        await admission.look()
+    with pytest.raises(Overloaded) as refused:
+        admission.check_time(Priority.NORMAL, 60.0)
+    assert refused.value.retry_after_s == LATEST_RETRY_S
 
 
 async def test_one_tenant_cannot_take_all_places() -> None:
