@@ -12,9 +12,7 @@ from schemas.errors import AionError
 
 def build() -> App:
     """The command tree; no command's module is imported yet."""
-    from actors.runtime.version import installed_version
-
-    app = App(name="aionctl", help="Run and use AION.", version=installed_version)
+    app = App(name="aionctl", help="Run and use AION.", version=_version)
     groups = {name: App(name=name, help=text) for name, text in GROUPS.items()}
     for group in groups.values():
         app.command(group)
@@ -23,6 +21,13 @@ def build() -> App:
         parent = groups[group_name[0]] if group_name else app
         parent.command(command.target, name=name, help=command.summary)
     return app
+
+
+def _version() -> str:
+    """Imported only when asked for: the runtime takes longer to import than a parser to answer."""
+    from actors.runtime.version import installed_version
+
+    return installed_version()
 
 
 def execute(arguments: Sequence[str]) -> int:
