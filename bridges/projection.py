@@ -24,7 +24,7 @@ from bridges.position import Batch, Position, check_anchor, check_batch, check_s
 from bridges.writing import one_write_at_a_time
 from bus.port import Entry, Log
 from bus.waiting import wait_at_most
-from schemas.errors import Misconfigured, ProjectionHalted, ServerIncompatible, TakenOver, Unavailable
+from schemas.errors import AionError, Misconfigured, ProjectionHalted, ServerIncompatible, TakenOver, Unavailable
 
 IDLE_S = 0.5
 STANDBY_S = 1.0
@@ -165,7 +165,7 @@ class Projection:
                 failed_in_a_row = 0 if self._figures.writes > writes else failed_in_a_row + 1
                 self._figures.failures += 1
                 self._figures.standby = False
-                self._figures.waiting = f"the sink: {type(error).__name__}"
+                self._figures.waiting = error.message if isinstance(error, AionError) else type(error).__name__
                 self._context.log.warning(
                     "projection_restarts", projection=self.name, error=f"{type(error).__name__}: {error}"[:500]
                 )

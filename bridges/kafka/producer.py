@@ -12,7 +12,7 @@ from aiokafka.errors import InvalidProducerEpoch, ProducerClosed, ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageAccumulator
 
 from bridges.kafka import topics
-from bridges.kafka.connect import client_options
+from bridges.kafka.connect import client_options, let_in
 from bridges.kafka.encode import Record
 from bridges.kafka.partition import partitions_of
 from bridges.kafka.settings import KafkaSettings
@@ -36,7 +36,7 @@ async def transactional_producer(settings: KafkaSettings) -> AsyncIterator[AIOKa
         compression_type=settings.codec,
     )
     try:
-        async with timeout(2 * settings.step_timeout_s):
+        async with let_in(settings), timeout(2 * settings.step_timeout_s):
             await producer.start()
         yield producer
     except TimeoutError as error:

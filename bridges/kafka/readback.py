@@ -7,7 +7,7 @@ from typing import Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from bridges.kafka.connect import client_options
+from bridges.kafka.connect import client_options, let_in
 from bridges.kafka.settings import KafkaSettings
 from bus.waiting import timeout
 from schemas.errors import Unavailable
@@ -29,7 +29,7 @@ async def consumer(
         max_partition_fetch_bytes=4_194_304,
     )
     try:
-        async with timeout(settings.step_timeout_s):
+        async with let_in(settings), timeout(settings.step_timeout_s):
             await reader.start()
             reader.assign(partitions)
             await reader.seek_to_beginning(*partitions)

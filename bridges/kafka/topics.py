@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaConnectionError
 
-from bridges.kafka.connect import client_options
+from bridges.kafka.connect import client_options, let_in
 from bridges.kafka.settings import KafkaSettings
 from bus.waiting import timeout
 from schemas.errors import Misconfigured, Unavailable
@@ -99,13 +98,11 @@ async def survey(settings: KafkaSettings, timeout_s: float) -> Survey:
 async def _administering(settings: KafkaSettings, timeout_s: float) -> AsyncIterator[AIOKafkaAdminClient]:
     admin = AIOKafkaAdminClient(**client_options(settings))
     try:
-        async with timeout(timeout_s):
+        async with let_in(settings), timeout(timeout_s):
             await admin.start()
             yield admin
     except TimeoutError as error:
         raise Unavailable(f"Kafka at {settings.bootstrap} did not answer about its topics") from error
-    except KafkaConnectionError as error:
-        raise Unavailable(f"no Kafka answers at {settings.bootstrap}: {error}") from error
     finally:
         await admin.close()
 
