@@ -12,15 +12,15 @@ from typing import Any
 import aiohttp
 import pytest
 from twin_edge import DIGEST, LOCAL, End, TwinEdge, answering, speaking, twin_edge
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
+from ws_talk import Talk, talking
 
 from bus import subjects
 from schemas.delta import Delta
 from schemas.events import Accepted, Ended, Outcome, Routed, following, read_task_event
 from schemas.ids import EventId, TaskId, TenantId, uuid7
-from schemas.keys import RANDOM_BYTES, mint, parse, record_key
+from schemas.keys import RANDOM_BYTES, mint, record_key
 from schemas.message import changed, encode
 from schemas.registry import ModuleRecord
 from schemas.result import Usage
@@ -28,51 +28,6 @@ from schemas.result import Usage
 GREETER = ModuleRecord(name="greeter", version="1.0.0", digest=DIGEST, intents=("greet",))
 AION = Subprotocol("aion.v1")
 TENANT = TenantId("acme")
-
-
-class Talk:
-    """A client in the middle of a talk."""
-
-    def __init__(self, socket: ClientConnection) -> None:
-        self.socket = socket
-
-    async def send(self, kind: str, **fields: Any) -> None:
-        await self.socket.send(json.dumps({"type": kind} | fields))
-
-    async def next(self) -> dict[str, Any]:
-        async with asyncio.timeout(5):
-            found: dict[str, Any] = json.loads(await self.socket.recv())
-        return found
-
-    async def some(self, count: int) -> list[dict[str, Any]]:
-        return [await self.next() for _ in range(count)]
-
-    async def silent(self) -> bool:
-        """Whether nothing comes before an answer that is asked for now."""
-        await self.send("ping", id="silent?")
-        return bool((await self.next())["type"] == "pong")
-
-    async def code(self) -> tuple[int, list[dict[str, Any]]]:
-        """The close code, and what was said before."""
-        said = []
-        try:
-            while True:
-                said.append(await self.next())
-        except ConnectionClosed as closed:
-            return closed.rcvd.code if closed.rcvd is not None else 1006, said
-
-
-@asynccontextmanager
-async def talking(twin: TwinEdge, path: str = "/v1/ws", key: str | None = "", **options: Any) -> AsyncIterator[Talk]:
-    """With the twin's key, another, or none (None). What `/v1/ws` says first was read when there is a key."""
-    text = twin.key if key == "" else key
-    headers = options.pop("headers", {}) | ({} if text is None else {"Authorization": f"Bearer {text}"})
-    url = f"ws://127.0.0.1:{twin.edge.port}{path}"
-    async with connect(url, additional_headers=headers, proxy=None, **options) as socket:
-        talk = Talk(socket)
-        if text is not None and path == "/v1/ws":
-            assert (await talk.next())["type"] == "welcome"
-        yield talk
 
 
 @asynccontextmanager
@@ -311,17 +266,11 @@ async def test_a_hello_opens_and_a_second_one_renews() -> None:
         await asyncio.sleep(0.02)
         await talk.send("hello", authorization=f"Bearer {fresh}")
         assert (await talk.next())["type"] == "welcome"
-        await revoke(twin, twin.key)
+        await twin.revoke(twin.key)
         await asyncio.sleep(1.2)  # a look at every socket
         assert await talk.silent()
-        await revoke(twin, fresh)
+        await twin.revoke(fresh)
         assert (await talk.code())[0] == 4401
-
-
-async def revoke(twin: TwinEdge, key: str) -> None:
-    where = record_key(parse(key).key_id)
-    record = json.loads((await twin.bus.kv.get(subjects.KEYS, where)).value)  # type: ignore[union-attr]
-    await twin.bus.kv.put(subjects.KEYS, where, json.dumps(record | {"revoked": True}).encode())
 
 
 async def test_a_key_that_was_revoked_acts_no_more_and_its_sockets_end_with_their_marks() -> None:
@@ -332,7 +281,7 @@ async def test_a_key_that_was_revoked_acts_no_more_and_its_sockets_end_with_thei
             await talk.send("subscribe", id="s", task_id="t")
             mark = (await talk.some(2))[1]["event_id"]
             await stream.next()
-            await revoke(twin, twin.key)
+            await twin.revoke(twin.key)
             await asyncio.sleep(0.02)
             await talk.send("cancel", id="c", task_id=event.task_id)
             for one, frame_id in ((talk, {"id": "s"}), (stream, {})):

@@ -19,9 +19,9 @@ from schemas.delta import Delta
 from schemas.errors import WrongSequence
 from schemas.events import Accepted, Ended, Outcome, Routed, following, read_task_event
 from schemas.ids import EventId, TenantId, uuid7
-from schemas.keys import RANDOM_BYTES, mint, record_key
-from schemas.message import encode
-from schemas.registry import EngineAdvert, ModuleRecord
+from schemas.keys import RANDOM_BYTES, mint, parse, record_key
+from schemas.message import changed, decode, encode
+from schemas.registry import ApiKeyRecord, EngineAdvert, ModuleRecord
 from schemas.result import Engine, TaskError, Usage
 from schemas.task import Priority
 
@@ -57,6 +57,13 @@ class TwinEdge:
         text, record = mint(TenantId(tenant), self.server.now_ms(), random.randbytes(RANDOM_BYTES))
         await self.bus.kv.put(subjects.KEYS, record_key(record.key_id), encode(record))
         return text
+
+    async def revoke(self, key: str) -> None:
+        """The key is good no more."""
+        where = record_key(parse(key).key_id)
+        entry = await self.bus.kv.get(subjects.KEYS, where)
+        assert entry is not None
+        await self.bus.kv.put(subjects.KEYS, where, encode(changed(decode(entry.value, ApiKeyRecord), revoked=True)))
 
     async def admit(self, *records: ModuleRecord | EngineAdvert) -> None:
         """Put them where they belong, and let the edge hear of them."""
