@@ -104,7 +104,7 @@ class EdgeSettings(BaseModel):
     max_lag_ms: float = Field(
         default=200.0,
         ge=0,
-        description="A loop that is always this late refuses submissions that it has no time for; 0: it never does.",
+        description="A task that has this process work so long before it has ended is too much for it; 0: nothing is.",
     )
     max_reading: int = Field(default=512, ge=1, description="Reads and cancels at once.")
     max_open_streams: int = Field(default=1024, ge=1)

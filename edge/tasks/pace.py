@@ -7,7 +7,7 @@ in one follows from how long turns are, so what is under way here is bounded by 
 from random import Random
 from typing import Final
 
-TARGET_SHARE: Final = 0.5
+TARGET_SHARE: Final = 0.2
 """How long turns shall be while there is more than fits, of the lag from which on that is said."""
 GAIN: Final = 0.25
 """Of the error of a turn's length, for what may begin in the next: what has begun is felt for two or three turns."""
@@ -62,8 +62,8 @@ class Pace:
         """Whether a turn that takes so long is reason to refuse, where nothing is refused yet."""
         return lag_s > self._max_lag_s and not self.bounded
 
-    def turn(self, lag_s: float, passed_s: float) -> None:
-        """A turn that took `lag_s` is over; the one before it was over `passed_s` ago."""
+    def turn(self, lag_s: float, worked_s: float, passed_s: float) -> None:
+        """A turn that takes `lag_s` is over, in which so much was worked and passed."""
         self.lag_s = lag_s
         began, turned_away = self._began, self._turned_away
         self._began = self._turned_away = 0
@@ -73,7 +73,7 @@ class Pace:
         self._quiet_s = 0.0 if began else self._quiet_s + passed_s
         if lag_s > self._max_lag_s:
             self.bounded, self._quiet_s = True, 0.0
-            self.bound = self._left = max(1.0, began * self._target_s / passed_s)
+            self.bound = self._left = max(1.0, began * self._target_s / max(worked_s, LEAST_LAG_S))
 
     def retry_after_s(self) -> int:
         """When to come back: what is refused in a second takes `excess` seconds to be done, and is spread over them."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from random import Random
-from time import monotonic
+from time import monotonic, thread_time
 from typing import Final
 
 from edge.tasks.pace import Pace
@@ -21,14 +21,23 @@ LEAST_S: Final = 0.020
 class Turns:
     """A `Pace` on the running loop. A turn is `STEPS` callbacks, each behind all that the loop had to do before it.
 
-    `max_lag_ms` 0 refuses nothing and times nothing.
+    What counts is the time that this thread worked meanwhile: a process that waits for a core has no more to do for it,
+    and one that was stopped neither. `max_lag_ms` 0 refuses nothing and times nothing.
     """
 
-    def __init__(self, max_lag_ms: float, rng: Random, clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        max_lag_ms: float,
+        rng: Random,
+        worked: Callable[[], float] = thread_time,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
         self.pace = Pace(max_lag_ms / 1000, rng)
+        self._worked = worked
         self._clock = clock
+        self._began_s = 0.0
         self._steps_s: list[float] = []
-        """When each step of this turn was done, and before them when it began."""
+        """What had been worked when each step of this turn was done, and before them when it began."""
         self._next: asyncio.Handle | None = None
         self._timed = not max_lag_ms
         """Whether turns are timed; where nothing is refused, as if they were."""
@@ -55,20 +64,21 @@ class Turns:
             self._next.cancel()
 
     def _begin(self) -> None:
-        self._steps_s = [self._clock()]
+        self._began_s, self._steps_s = self._clock(), [self._worked()]
         self._next = asyncio.get_running_loop().call_soon(self._step)
 
     def _step(self) -> None:
         loop, steps_s = asyncio.get_running_loop(), self._steps_s
-        steps_s.append(self._clock())
+        steps_s.append(self._worked())
         done = len(steps_s) - 1
         if done == STEPS or (done >= ENOUGH and self.pace.stands(lag_of(steps_s))):
-            self._next = loop.call_later(max(0.0, LEAST_S + steps_s[0] - steps_s[-1]), self._turn)
+            self._next = loop.call_later(max(0.0, LEAST_S + self._began_s - self._clock()), self._turn)
         else:
             self._next = loop.call_soon(self._step)
 
     def _turn(self) -> None:
-        self.pace.turn(lag_of(self._steps_s), self._clock() - self._steps_s[0])
+        steps_s = self._steps_s
+        self.pace.turn(lag_of(steps_s), self._worked() - steps_s[0], self._clock() - self._began_s)
         if self.pace.quiet:
             self._timed = False
         else:
@@ -78,7 +88,7 @@ class Turns:
 def lag_of(steps_s: Sequence[float]) -> float:
     """How long a turn takes of which these steps are done, the first of them its beginning.
 
-    The longest wait is left out, because a pause of the whole process is one wait, however long.
+    The longest is left out: one callback that takes long holds up a turn, and no other after it.
     """
     waits_s = [after_s - before_s for before_s, after_s in pairwise(steps_s)]
     return (sum(waits_s) - max(waits_s)) * STEPS / (len(waits_s) - 1)

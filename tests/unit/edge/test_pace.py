@@ -35,7 +35,7 @@ class Process:
             lag_s = self.work_s.popleft()
             self.work_s.append(0.0)
             passed_s = max(LEAST_S, lag_s)
-            self.pace.turn(lag_s, passed_s)
+            self.pace.turn(lag_s, lag_s, passed_s)
             self.now_s += passed_s
             self.owed += rate * passed_s
             for _ in range(int(self.owed)):
@@ -51,11 +51,11 @@ def test_nothing_is_refused_below_the_lag_however_many_come() -> None:
     pace = new_pace()
     for _ in range(500):
         assert all(pace.take() for _ in range(192))
-        pace.turn(MAX_LAG_S, MAX_LAG_S)
+        pace.turn(MAX_LAG_S, MAX_LAG_S, MAX_LAG_S)
     assert pace.refused == 0
 
 
-def test_a_pause_of_the_process_is_no_lag_and_what_comes_after_it_is() -> None:
+def test_one_long_callback_is_no_lag_and_many_are() -> None:
     assert lag_of([0.0, 0.01, 2.01, 2.02]) == pytest.approx(0.01 * STEPS)
     assert lag_of([0.0, *(0.05 * number for number in range(1, STEPS + 1))]) == pytest.approx(0.05 * STEPS)
 
