@@ -18,6 +18,7 @@ from edge.http.gate import Gate
 from edge.http.heads import Heads
 from edge.http.health import Health
 from edge.http.server import CLOSE_S, listen
+from edge.http.turnstile import Turnstile
 from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.identity.public_keys import PublicKeys
@@ -142,7 +143,8 @@ class Doors:
     async def _open_http(self, credentials: Credentials, owners: CertificateOwners, gate: Gate | None) -> None:
         tls = self._certificates.for_http() if self._certificates is not None else None
         front = self._front(credentials, owners, gate)
-        self._runner = await listen(front.handle, self._settings, self._heads, tls)
+        turnstile = Turnstile(self._inside.intake.turns, front.submissions(), front.name)
+        self._runner = await listen(front.handle, self._settings, self._heads, turnstile, tls)
         self.port = int(self._runner.addresses[0][1])
         self._context.log.info("edge.listening", host=self._settings.host, port=self.port)
 
@@ -190,6 +192,7 @@ class Doors:
             credentials,
             owners,
             self._clients,
+            self._inside.intake.turns,
             gate=gate,
             wordings=WORDINGS,
             cors=Cors(settings.cors_origins) if settings.cors_origins else None,

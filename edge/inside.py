@@ -57,6 +57,7 @@ class Inside:
         with suppress(TimeoutError):
             async with timeout(grace_s):
                 await self.intake.bulkhead.empty()
+        self.intake.turns.close()
         self._waiting.close()
 
     def status(self) -> Mapping[str, object]:
@@ -69,6 +70,7 @@ class Inside:
             "backlog": self._admission.backlog,
             "refused_for_backlog": self._admission.refused,
             "refused_for_time": self._admission.refused_for_time,
+            **self.intake.turns.status(),
         }
 
     def _hearer(self) -> Callable[[str, int, bytes], None]:

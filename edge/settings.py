@@ -101,6 +101,11 @@ class EdgeSettings(BaseModel):
     max_backlog: int = Field(
         default=20_000, ge=1, description="Tasks that wait for routers and executors, over all edges; then 503."
     )
+    max_lag_ms: float = Field(
+        default=200.0,
+        ge=0,
+        description="A task that has this process work so long before it has ended is too much for it; 0: nothing is.",
+    )
     max_reading: int = Field(default=512, ge=1, description="Reads and cancels at once.")
     max_open_streams: int = Field(default=1024, ge=1)
     tenant_share: float = Field(

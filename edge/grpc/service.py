@@ -57,6 +57,7 @@ class AionTasks:
 
     async def submit(self, request: tasks_pb2.SubmitRequest, call: Call) -> tasks_pb2.SubmitResponse:
         """The task's id, and its result if that came within the wait; only after the append was confirmed."""
+        self._intake.turns.check()
         settings, tenant_id = self._settings, call.caller.tenant_id
         with self._intake.place(tenant_id):
             task = read_task(request.task, max_depth=settings.max_depth, max_bytes=settings.max_body_bytes)

@@ -29,6 +29,16 @@ class Answer(web.StreamResponse):
         self._fields = fields
         self._lasts = True
 
+    @property
+    def kind(self) -> str:
+        """The content type."""
+        return self._kind
+
+    @property
+    def body(self) -> bytes:
+        """What it says."""
+        return self._json
+
     def add_fields(self, fields: str) -> None:
         """Further lines of the head, as in `__init__`."""
         self._fields += fields

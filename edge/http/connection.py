@@ -13,6 +13,8 @@ from aiohttp import web
 
 from edge.http.masks import Masks
 from edge.http.problems import unread_problem
+from edge.http.sieve import Sieve
+from edge.http.turnstile import Turnstile
 
 
 class Registry(Protocol):
@@ -30,11 +32,15 @@ class Registry(Protocol):
 class Connection(web.RequestHandler):
     """What `Front` is told requests came over."""
 
-    __slots__ = ("_peer", "_registry", "_writable", "broken", "busy", "since_s")
+    __slots__ = ("_admitted", "_answered", "_awaits", "_peer", "_registry", "_writable", "broken", "busy", "since_s")
 
-    def __init__(self, server: web.Server, registry: Registry, **settings: Any) -> None:
+    def __init__(self, server: web.Server, registry: Registry, turnstile: Turnstile, **settings: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **settings)
+        self._parser = cast("Any", Sieve(self._parser, self, turnstile))
         self._registry = registry
+        self._admitted = False
+        self._answered = False
+        self._awaits = False
         self._peer = ""
         self._writable: asyncio.Event | None = None
         self.busy = False
@@ -63,7 +69,11 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Notice when a head begins, and when a body breaks."""
         super().data_received(data)
-        if self.busy:
+        if self._messages:
+            self._awaits = True
+        if self._answered:
+            self._answered, self.since_s = False, 0.0
+        elif self.busy:
             if self._messages:
                 self._look_for_break()
         elif not self.since_s:
@@ -86,6 +96,27 @@ class Connection(web.RequestHandler):
             self._writable.clear()
             await self._writable.wait()
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that came was answered, so that another answer can be sent at once."""
+        return not (self._awaits or self._paused)
+
+    def admit(self) -> None:
+        """The next request was counted when it was read."""
+        self._admitted = True
+
+    def was_admitted(self) -> bool:
+        """Whether the request that begins was counted; only the first to ask is told so."""
+        admitted, self._admitted = self._admitted, False
+        return admitted
+
+    def turn_away(self, answer: bytes) -> None:
+        """Answer a request of which no handler hears; the connection stays."""
+        if self.transport is not None:
+            self.transport.write(answer)
+        self._answered = True
+        self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+
     def begin(self) -> None:
         """A request's head is whole; it is being answered."""
         self.busy = True
@@ -96,6 +127,14 @@ class Connection(web.RequestHandler):
     def end(self) -> None:
         """The request was answered, but for the sending."""
         self.busy = False
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what is left of the answer."""
+        sent = await super().finish_response(request, resp, start_time)
+        self._awaits = bool(self._messages)
+        return sent
 
     def handle_error(
         self,

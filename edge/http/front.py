@@ -21,8 +21,10 @@ from edge.identity.caller import Caller
 from edge.identity.certificate_owners import NAMES_OF_CLIENTS, CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.tasks.trace import place_of, read_request_id
+from edge.tasks.turns import Turns
 from schemas.errors import AionError, Unauthenticated
 from schemas.ids import TenantId
+from schemas.scopes import SUBMIT
 
 CALLER: Final = web.RequestKey("caller", Caller)
 TASK_ID: Final = web.RequestKey("task_id", str)
@@ -43,6 +45,7 @@ class Front:
         credentials: Credentials,
         owners: CertificateOwners,
         clients: Clients,
+        turns: Turns,
         *,
         gate: Gate | None,
         wordings: Mapping[str, Wording],
@@ -56,6 +59,7 @@ class Front:
         self._credentials = credentials
         self._owners = owners
         self._clients = clients
+        self._turns = turns
         self._gate = gate
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -63,7 +67,7 @@ class Front:
         connection = connection_of(request)
         connection.begin()
         context = self._context
-        request_id = read_request_id(request.headers.get("X-Request-Id"), context.now_ms(), context.rng)
+        request_id = self.name(request.headers.get("X-Request-Id"))
         request[REQUEST_ID] = request_id
         preflight = self._cors.preflight(request) if self._cors is not None else None
         response = preflight or await self._answered(request, request_id)
@@ -80,35 +84,43 @@ class Front:
             response.force_close()
         return response
 
+    def name(self, asked: str | None = None) -> str:
+        """The id of a request that asks for this one, or for none."""
+        return read_request_id(asked, self._context.now_ms(), self._context.rng)
+
+    def submissions(self) -> Mapping[str, Wording]:
+        """The paths that tasks are posted to, and how refusals sound there."""
+        return {path: self._wording(path) for path in self._routes.of_scope(SUBMIT)}
+
     async def _answered(self, request: web.BaseRequest, request_id: str) -> web.StreamResponse:
-        log = self._context.log
+        log, path = self._context.log, request.rel_url.path_safe
         try:
             return await self._routed(request)
         except web.HTTPException as error:
-            return self._wording(request).failed(error, request_id)
+            return self._wording(path).failed(error, request_id)
         except AionError as error:
             if self._gate is not None:
                 self._gate.note(request, error)
             if error.http_status >= 500 and not error.retryable:
                 client = self._clients.address_of(request)
                 log.error("edge.request_failed", request_id=request_id, client=client, code=error.code)
-            return self._wording(request).refused(error, request_id)
+            return self._wording(path).refused(error, request_id)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception as error:
             client, at = self._clients.address_of(request), place_of(error)
             log.error("edge.request_crashed", request_id=request_id, client=client, error=type(error).__name__, at=at)
-            return self._wording(request).crashed(request_id)
+            return self._wording(path).crashed(request_id)
 
-    def _wording(self, request: web.BaseRequest) -> Wording:
-        version, _, rest = request.rel_url.path_safe.removeprefix("/").partition("/")
+    def _wording(self, path: str) -> Wording:
+        version, _, rest = path.removeprefix("/").partition("/")
         noun = rest.partition("/")[0] if version == "v1" else ""
         return self._wordings.get(noun, self._problems)
 
     async def _routed(self, request: web.BaseRequest) -> web.StreamResponse:
         """Strangers are not told what exists under `/v1/`."""
-        headers, path = request.headers, request.rel_url.path_safe
-        if "Expect" in headers:
+        path = request.rel_url.path_safe
+        if "Expect" in request.headers:
             await _go_on(request)
         try:
             (scope, handler, upgrade), task_id = self._routes.find(request.method, path)
@@ -120,15 +132,21 @@ class Front:
             handler = upgrade
             if self._is_silent(request):
                 scope = EVERYBODY
+        await self._admit(request, scope)
+        if task_id:
+            request[TASK_ID] = task_id
+        return await handler(request)
+
+    async def _admit(self, request: web.BaseRequest, scope: str) -> None:
+        """Whether there is time for it, then who asks, and whether that one may."""
+        if scope is SUBMIT and not connection_of(request).was_admitted():
+            self._turns.check()
         if scope is not EVERYBODY:
             caller = await self._caller_of(request)
             if scope not in caller.scopes and scope is not ANY_CALLER:
                 raise self._credentials.lacking(caller, scope)
-        elif self._gate is not None and path.startswith("/v1/"):
+        elif self._gate is not None and request.rel_url.path_safe.startswith("/v1/"):
             await self._gate.take_stranger(request)
-        if task_id:
-            request[TASK_ID] = task_id
-        return await handler(request)
 
     async def _caller_of(self, request: web.BaseRequest) -> Caller:
         """Who asks. When limits hold, what has no good credential counts for its address. Raises `Unauthenticated`."""

@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from edge.http.connection import Connection
+from edge.http.turnstile import Turnstile
 
 LOOKS = 4
 """How often within the deadline each connection is looked at: it ends a quarter late at most."""
@@ -82,6 +83,7 @@ class HeadsSite(web.BaseSite):
         host: str,
         port: int,
         heads: Heads,
+        turnstile: Turnstile,
         tls: ssl.SSLContext | None = None,
         *,
         reuse_port: bool,
@@ -90,6 +92,7 @@ class HeadsSite(web.BaseSite):
         super().__init__(runner, backlog=1024, ssl_context=tls)
         self._address = host, port
         self._heads = heads
+        self._turnstile = turnstile
         self._reuse_port = reuse_port or None
         self._settings = settings
 
@@ -106,7 +109,7 @@ class HeadsSite(web.BaseSite):
         assert server is not None  # noqa: S101  # the runner was set up
 
         def take() -> Connection:
-            return Connection(server, self._heads, **self._settings)
+            return Connection(server, self._heads, self._turnstile, **self._settings)
 
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(

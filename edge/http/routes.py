@@ -40,6 +40,11 @@ class Routes:
         self.paths = {path: tuple(methods) for path, methods in table.items()}
         self._table = {_NAMED.sub(_VARIABLE, path): methods for path, methods in table.items()}
 
+    def of_scope(self, scope: str) -> list[str]:
+        """The paths without a variable to which a `POST` needs this scope."""
+        found = [path for path, methods in self._table.items() if "POST" in methods and methods["POST"].scope is scope]
+        return [path for path in found if _VARIABLE not in path]
+
     def find(self, method: str, path: str) -> tuple[Route, str]:
         """The route, and what stands in the path's variable, unchecked ("" where it has none).
 

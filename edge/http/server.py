@@ -7,6 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from edge.http.heads import Heads, HeadsSite
+from edge.http.turnstile import Turnstile
 from edge.settings import EdgeSettings
 from schemas.errors import Misconfigured
 
@@ -19,6 +20,7 @@ async def listen(
     handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
     limits: EdgeSettings,
     heads: Heads,
+    turnstile: Turnstile,
     tls: ssl.SSLContext | None,
 ) -> web.ServerRunner:
     """A server that answers with `handle`; the caller cleans it up. Raises `Misconfigured` for a port that is taken."""
@@ -30,7 +32,8 @@ async def listen(
         "keepalive_timeout": KEEPALIVE_S,
         "max_headers": limits.max_headers,
     }
-    site = HeadsSite(runner, limits.host, limits.port, heads, tls, reuse_port=limits.reuse_port, settings=settings)
+    address = limits.host, limits.port
+    site = HeadsSite(runner, *address, heads, turnstile, tls, reuse_port=limits.reuse_port, settings=settings)
     try:
         await site.start()
     except BaseException as error:

@@ -16,6 +16,7 @@ from edge.tasks.open_tasks import OpenTasks
 from edge.tasks.reading import result_bytes
 from edge.tasks.request import Naming, check_tenant, check_timeout
 from edge.tasks.trace import read_traceparent
+from edge.tasks.turns import Turns
 from edge.tasks.waiting import Waiter, Waiting
 from schemas.errors import BusDisconnected, Unavailable, UnknownIntent
 from schemas.events import Accepted, canonical_bytes
@@ -63,6 +64,8 @@ class Intake:
         self.allowance: Allowance | None = None
         """Who counts what tasks may use; None: nobody."""
         self.bulkhead = Bulkhead("submissions", settings.max_waiting, settings.tenant_share)
+        self.turns = Turns(settings.max_lag_ms, context.rng)
+        """What a door asks before it reads a submission."""
         self._share_of_backlog = max(1, int(settings.max_backlog * settings.tenant_share))
         self.open_tasks = OpenTasks(self._share_of_backlog, context.now_ms)
 

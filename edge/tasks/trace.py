@@ -21,7 +21,12 @@ def read_traceparent(text: str | None, random_bytes: bytes) -> str:
 
 def read_request_id(text: str | None, now_ms: int, rng: Random) -> str:
     """The client's `X-Request-Id` when it is harmless to repeat, else a fresh one."""
-    return text if text and _REQUEST_ID.fullmatch(text) else uuid7(now_ms, rng.randbytes(10))
+    return text if text and is_request_id(text) else uuid7(now_ms, rng.randbytes(10))
+
+
+def is_request_id(text: str) -> bool:
+    """Whether it is harmless to repeat."""
+    return _REQUEST_ID.fullmatch(text) is not None
 
 
 def place_of(error: BaseException) -> str:

@@ -23,6 +23,7 @@ class Work:
 
     async def submit(self, request: web.BaseRequest, guest: Guest, frame: Submit) -> bytes:
         """`accepted` once it is stored, or `result` when it has ended within the wait."""
+        self._intake.turns.check()
         caller = guest.allow(scopes.SUBMIT)
         await self._entry.count(request, caller, "POST /v1/tasks")
         with self._intake.place(caller.tenant_id):

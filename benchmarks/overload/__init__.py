@@ -1,0 +1,1 @@
+"""More than one edge's CPU can take: what is done well, how fast the rest is refused, and how it is afterwards."""
