@@ -184,7 +184,7 @@ class Doors:
 
     def _front(self, credentials: Credentials, owners: CertificateOwners, gate: Gate | None) -> Front:
         settings = self._settings
-        routes = routes_to(self._handlers(Entry(credentials, gate)))
+        routes = routes_to(self._handlers(Entry(credentials, gate, self._clients)))
         self.routes = routes.paths
         return Front(
             self._context,

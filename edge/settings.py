@@ -54,6 +54,11 @@ class WsSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_sockets: int = Field(default=2048, ge=1, description="Sockets at once; `tenant_share` of them for one tenant.")
+    max_strangers: int = Field(
+        default=256,
+        ge=1,
+        description="Sockets on which nobody has said yet who comes; a quarter of them for one address.",
+    )
     max_subscriptions: int = Field(default=32, ge=1, description="Of one socket; each is one of `max_open_streams`.")
     max_requests: int = Field(default=32, ge=1, description="Submissions and cancels of one socket at once.")
     credit: int = Field(default=32, ge=1, description="Events of a subscription that says nothing of its credit.")

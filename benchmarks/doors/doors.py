@@ -15,6 +15,7 @@ import trustme
 from aion.v1 import tasks_pb2
 from benchmarks.doors.grpc_wire import Call, Calls
 from benchmarks.doors.spine import spine
+from benchmarks.doors.ws_wire import Submissions
 from benchmarks.load import Send
 from benchmarks.system.http import Judge, Pool, is_result, prepare
 from benchmarks.system.start import HOST, System, free_port, start_edge
@@ -89,14 +90,17 @@ async def open_doors(system: System, bus: Bus, ports: Ports) -> AsyncIterator[li
             _pool(ports.plain, key, body(), _streamed(ports.plain, key), more="Prefer: respond-async\r\n"),
         ),
     ]
+    submissions = Submissions(HOST, ports.plain, key, json.loads(body()))
     async with spine(bus) as send:
         yield [
             Door(SPINE, send, None, _nothing, deque()),
             *(Door(name, pool.send, edge, pool.fill, pool.failures) for edge, name, pool in pools),
+            Door("WebSocket submit", submissions.send, PLAIN, submissions.fill, submissions.failures),
             Door("gRPC Submit", calls.send, PLAIN, calls.fill, calls.failures),
         ]
         for _, _, pool in pools:
             pool.close()
+        submissions.close()
         calls.close()
 
 

@@ -32,7 +32,18 @@ class Registry(Protocol):
 class Connection(web.RequestHandler):
     """What `Front` is told requests came over."""
 
-    __slots__ = ("_admitted", "_answered", "_awaits", "_peer", "_registry", "_writable", "broken", "busy", "since_s")
+    __slots__ = (
+        "_admitted",
+        "_answered",
+        "_awaits",
+        "_masks",
+        "_peer",
+        "_registry",
+        "_writable",
+        "broken",
+        "busy",
+        "since_s",
+    )
 
     def __init__(self, server: web.Server, registry: Registry, turnstile: Turnstile, **settings: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **settings)
@@ -41,6 +52,7 @@ class Connection(web.RequestHandler):
         self._admitted = False
         self._answered = False
         self._awaits = False
+        self._masks: Masks | None = None
         self._peer = ""
         self._writable: asyncio.Event | None = None
         self.busy = False
@@ -80,8 +92,14 @@ class Connection(web.RequestHandler):
             self.since_s = self._loop.time()
 
     def set_parser(self, parser: Any, data_received_cb: Callable[[], None] | None = None) -> None:
-        """From now on it is a WebSocket."""
-        super().set_parser(Masks(parser), data_received_cb)  # type: ignore[arg-type]  # it asks for no more than `Reader`
+        """From now on it is a WebSocket, and a stranger's until `know`."""
+        self._masks = Masks(parser)
+        super().set_parser(self._masks, data_received_cb)  # type: ignore[arg-type]  # it asks for no more than `Reader`
+
+    def know(self) -> None:
+        """Whose WebSocket it is was said: frames may be as large as the reader takes."""
+        if self._masks is not None:
+            self._masks.known = True
 
     def resume_writing(self) -> None:
         """The transport takes more."""

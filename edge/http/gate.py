@@ -39,6 +39,10 @@ class Gate:
         """What a caller asks over a socket, counted as the request that does the same. Raises `RateLimited`."""
         await self._limits.take(Who(self._clients.network_of(request), caller.name, caller.tenant_id, route))
 
+    async def take_known(self, caller: Caller, route: str) -> None:
+        """A stranger's request whose caller is known by now; its address has paid. Raises `RateLimited`."""
+        await self._limits.take(Who(None, caller.name, caller.tenant_id, route))
+
     async def take_stranger(self, request: web.BaseRequest) -> None:
         """One request without a good credential. Raises `RateLimited`."""
         await self._limits.take_stranger(self._clients.network_of(request))

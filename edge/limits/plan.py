@@ -11,9 +11,12 @@ VARIABLE = "{task_id}"
 
 
 class Who(NamedTuple):
-    """A request as limits see it. `ip` names an address or network, `route` is a method and a path."""
+    """A request as limits see it. `ip` names an address or network, None when that was counted already.
 
-    ip: str
+    `route` is a method and a path.
+    """
+
+    ip: str | None
     caller: str
     tenant_id: TenantId
     route: str = ""
@@ -33,7 +36,7 @@ class Plan:
     def of_caller(self, who: Who) -> tuple[Bucket, ...]:
         """Of a request of a caller."""
         settings = self._settings
-        buckets = list(self.of_stranger(who.ip))
+        buckets = [] if who.ip is None else list(self.of_stranger(who.ip))
         if settings.key is not None:
             buckets.append(Bucket("key", f"caller:{who.caller}", settings.key))
         if settings.tenant is not None:

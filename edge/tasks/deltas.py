@@ -8,28 +8,25 @@ from edge.tasks.items import Said
 from schemas.delta import RUN, Delta, run_of
 
 MAX_DELTAS: Final = 64
-MAX_CHARS: Final = 16 << 10
-"""What waits for one stream; the token stream on the bus has the rest."""
+MAX_BYTES: Final = 16 << 10
+"""What waits for one stream, as UTF-8; the token stream on the bus has the rest."""
+_HOW: Final = ("utf-8", "surrogatepass")
 
 
 class Deltas:
     """Fed from replay and live alike: what comes twice or too late falls out when it is looked at."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[int, int, str]] = []
-        self._chars = 0
+        self._waiting: list[tuple[int, int, bytes]] = []  # a `str` may take four times as much
+        self._bytes = 0
 
     def add(self, delta: Delta) -> bool:
-        """Keep it; False when there is no room."""
-        if len(self._waiting) >= MAX_DELTAS or self._chars + len(delta.text) > MAX_CHARS:
-            return False
-        heappush(self._waiting, (delta.lease, delta.number, delta.text))
-        self._chars += len(delta.text)
-        return True
+        """Keep it; False when there is no room. One has room, however long it is."""
+        return self._add(delta.lease, delta.number, delta.text.encode(*_HOW))
 
     def join(self, others: "Deltas") -> bool:
         """Take over what the others hold; False when not all of it has room."""
-        return all(self.add(Delta(lease=lease, number=number, text=text)) for lease, number, text in others._waiting)
+        return all(self._add(*waiting) for waiting in others._waiting)
 
     def next(self, mark: Bookmark) -> Bookmark | None:
         """The place of the first that lies behind `mark`."""
@@ -46,13 +43,20 @@ class Deltas:
             if starts and texts:
                 break
             fresh = fresh or starts
-            texts.append(self._pop())
+            texts.append(self._pop().decode(*_HOW))
             mark = found
         return Said(mark, "".join(texts), fresh) if texts else None
 
-    def _pop(self) -> str:
+    def _add(self, lease: int, number: int, text: bytes) -> bool:
+        if self._waiting and (len(self._waiting) >= MAX_DELTAS or self._bytes + len(text) > MAX_BYTES):
+            return False
+        heappush(self._waiting, (lease, number, text))
+        self._bytes += len(text)
+        return True
+
+    def _pop(self) -> bytes:
         text = heappop(self._waiting)[2]
-        self._chars -= len(text)
+        self._bytes -= len(text)
         return text
 
 

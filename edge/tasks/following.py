@@ -104,6 +104,11 @@ class Following:
         self._left = True
         self._woken.set()
 
+    @property
+    def ahead(self) -> bool:
+        """Whether events are held that were read together with the last that was handed out."""
+        return bool(self._events)
+
     def put_back(self) -> None:
         """Hold no events that were read ahead: they are read again when they are asked for."""
         if self._events and self._events[0].mark.sequence:  # the ledger's end is in no log

@@ -27,6 +27,9 @@ from schemas.errors import AionError
 TICK_S: Final = 1.0
 """How often every socket is looked at: what was revoked has left a tick and a close later."""
 
+STRANGER_SHARE: Final = 0.25
+"""Of the places for strangers, for one address."""
+
 Talking: TypeAlias = Callable[[Session, Hello | None], Talk]
 
 
@@ -39,6 +42,7 @@ class WsDoor:
         self._settings = settings
         self._open: dict[Session, Talk] = {}
         self.sockets = Bulkhead("sockets", settings.ws.max_sockets, settings.tenant_share)
+        self._strangers = Bulkhead("unknown sockets", settings.ws.max_strangers, STRANGER_SHARE, whose="address")
         self.dropped = 0
         """Sockets that were cut off because their client took nothing."""
 
@@ -78,9 +82,11 @@ class WsDoor:
         if not is_current(request):
             return upgrade_required(request)
         guest = self._house.entry.known(request)
-        with ExitStack() as stack:
+        with ExitStack() as stack, ExitStack() as unknown:
             if guest is not None:
                 self._enter(stack, guest)
+            else:
+                unknown.enter_context(self._strangers.place(self._house.entry.address_of(request)))
             response, socket = await accept(
                 request,
                 max_frame_bytes=self._settings.max_body_bytes,
@@ -90,7 +96,9 @@ class WsDoor:
             try:
                 if guest is None:
                     guest, hello = await self._greet(request, socket)
+                    unknown.close()
                     self._enter(stack, guest)
+                socket.know()
                 session = Session(self._house, request, socket, guest)
                 talk = talking(session, hello)
             except AionError as error:

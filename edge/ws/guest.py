@@ -2,6 +2,7 @@
 
 from aiohttp import web
 
+from edge.http.clients import Clients
 from edge.http.front import CALLER
 from edge.http.gate import Gate
 from edge.identity.caller import Caller
@@ -42,9 +43,14 @@ class Guest:
 class Entry:
     """Lets guests in, and counts what they do for limits as the request that does the same."""
 
-    def __init__(self, credentials: Credentials, gate: Gate | None) -> None:
+    def __init__(self, credentials: Credentials, gate: Gate | None, clients: Clients) -> None:
         self._credentials = credentials
         self._gate = gate
+        self._clients = clients
+
+    def address_of(self, request: web.BaseRequest) -> str:
+        """What a stranger counts as."""
+        return self._clients.network_of(request)
 
     def known(self, request: web.BaseRequest) -> Guest | None:
         """Who came with a credential in the upgrade, which `Front` has verified and counted."""
@@ -52,9 +58,10 @@ class Entry:
         return None if caller is None else Guest(self._credentials, caller, request.headers.get("Authorization"))
 
     async def greet(self, request: web.BaseRequest, hello: Hello) -> Guest:
-        """Who says so in a first frame. Raises `Unauthenticated`, `RateLimited`."""
+        """Who says so in a first frame; its address paid for the upgrade. Raises `Unauthenticated`, `RateLimited`."""
         caller = self._credentials.caller_of(hello.authorization)
-        await self.count(request, caller, f"{request.method} {request.rel_url.path_safe}")
+        if self._gate is not None:
+            await self._gate.take_known(caller, f"{request.method} {request.rel_url.path_safe}")
         return Guest(self._credentials, caller, hello.authorization)
 
     async def count(self, request: web.BaseRequest, caller: Caller, route: str) -> None:

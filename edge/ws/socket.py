@@ -45,6 +45,10 @@ class Socket:
         self.ending: asyncio.Future[Ending] = self._loop.create_future()
         """How it shall end, once that is known."""
 
+    def know(self) -> None:
+        """Who is there was said: a frame may be as large as a body from now on."""
+        self._connection.know()
+
     async def receive(self) -> bytes:
         """The next text frame, pings answered meanwhile. Raises `NotText`, `Left`, `SlowReader`."""
         while True:

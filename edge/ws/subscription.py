@@ -1,4 +1,4 @@
-"""One task followed on a socket: read and sent one item at a time, while there is credit and the client takes more."""
+"""One task followed on a socket: read and sent item by item, while there is credit and the client takes more."""
 
 import asyncio
 
@@ -31,7 +31,8 @@ class Subscription:
         self._granted.set()
 
     async def pump(self, following: Following, socket: Socket, turn: asyncio.Lock) -> None:
-        """To the task's end. With `turn`, one subscription of a socket reads at a time.
+        """To the task's end. Only who holds the socket's `turn` reads, and it ends with nothing read ahead: of all its
+        subscriptions one may hold a result.
 
         Raises `Quiet` when no credit came in time, and what `Following.next` and `Socket.say` raise.
         """
@@ -39,13 +40,18 @@ class Subscription:
             await self._until_credit(following)
             await following.stirred()
             async with turn:
-                await socket.writable()
-                item = await following.next(0)
-                if item is None:
-                    continue
-                await socket.say(wording.event(self._frame_id, item))
-                self.mark = item.mark if item.mark.sequence else self.mark
-                self._credit.take()
+                await self._say_one(following, socket)
+                while following.ahead and self._credit:
+                    await self._say_one(following, socket)
+
+    async def _say_one(self, following: Following, socket: Socket) -> None:
+        await socket.writable()
+        item = await following.next(0)
+        if item is None:
+            return
+        await socket.say(wording.event(self._frame_id, item))
+        self.mark = item.mark if item.mark.sequence else self.mark
+        self._credit.take()
 
     async def _until_credit(self, following: Following) -> None:
         while not self._credit:

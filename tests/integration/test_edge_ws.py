@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gc
 import json
 import os
 import struct
@@ -17,6 +18,7 @@ from websockets.typing import Subprotocol
 from ws_talk import Talk, talking
 
 from bus import subjects
+from edge.tasks.following import Following
 from schemas.delta import Delta
 from schemas.events import Accepted, Ended, Outcome, Routed, following, read_task_event
 from schemas.ids import EventId, TaskId, TenantId, uuid7
@@ -469,6 +471,38 @@ async def test_frames_may_come_in_pieces_and_before_the_answer_to_the_upgrade() 
     assert (10, b"are you there") in frames
     assert any(b'"pong"' in data for _, data in frames)
     assert frames[-1][0] == 8
+
+
+async def test_of_all_that_a_slow_socket_follows_one_result_is_held() -> None:
+    """Twenty tasks that have ended; the client subscribes to all of them and reads nothing."""
+    size, count = 300_000, 20
+    async with world() as twin, talking(twin) as talk:
+        for number in range(count):
+            event, lease = await routed(twin, await accepted(twin, talk, f"t{number}"))
+            await end(twin, event, lease, size)
+        async with raw(twin, limit=1024) as slow:
+            for number in range(count):
+                slow.send(json.dumps({"type": "subscribe", "id": f"s{number}", "task_id": f"t{number}"}).encode())
+            most = 0
+            for _ in range(25):
+                await asyncio.sleep(0.03)
+                streams = [one for one in gc.get_objects() if type(one) is Following]
+                most = max(most, sum(one.ahead for one in streams))
+            assert len(streams) > 5, "it was to be slow"
+            assert most <= 1
+            seen = [json.loads(data) async for opcode, data in first_of(slow.frames(), 4 * count + 1) if opcode == 1]
+        done = [frame for frame in seen if frame.get("event") == "done"]
+        assert {frame["id"] for frame in done} == {f"s{number}" for number in range(count)}
+        assert all(len(frame["data"]["result"]["a"]) == size for frame in done)
+
+
+async def first_of(frames: AsyncIterator[tuple[int, bytes]], count: int) -> AsyncIterator[tuple[int, bytes]]:
+    """Not more than so many."""
+    async for frame in frames:
+        yield frame
+        count -= 1
+        if not count:
+            return
 
 
 async def test_who_takes_nothing_is_cut_off_and_resumes_without_gap_or_repeat() -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import base64
+import json
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from forgery import compact
 from twin_edge import DIGEST, TwinEdge, twin_edge
-from websockets.exceptions import InvalidMessage, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 from ws_talk import Talk, talking
 
 from bus import subjects
@@ -70,6 +71,40 @@ async def test_a_frame_counts_as_the_request_that_does_the_same_and_is_told_when
             assert found.get("problem", {}).get("code", found["type"]) == answer
             async with http.request(method, path, headers=headers, json=TASK if kind == "submit" else None) as response:
                 assert response.status == 429, "the frame took from the bucket of the request"
+
+
+async def test_an_upgrade_and_its_hello_are_one_request_of_their_address() -> None:
+    rates = {"ip": {"rpm": 60, "burst": 2}}
+    async with world(rates=rates) as twin:
+        for _ in range(2):
+            async with talking(twin, key=None) as talk:
+                await talk.send("hello", authorization=f"Bearer {twin.key}")
+                assert (await talk.next())["type"] == "welcome"
+        with pytest.raises(InvalidStatus, match="429"):
+            async with talking(twin, key=None):
+                raise AssertionError("it was opened")
+
+
+async def test_strangers_hold_few_sockets_and_say_little_until_they_are_known() -> None:
+    async with world(ws={"max_strangers": 4}) as twin, talking(twin, key=None) as talk:  # one for an address
+        with pytest.raises(InvalidStatus, match="429"):
+            async with talking(twin, key=None):
+                raise AssertionError("it was opened")
+        async with talking(twin) as known:
+            await accepted(known, "t")
+        await talk.send("hello", authorization=f"Bearer {twin.key}")
+        assert (await talk.next())["type"] == "welcome"
+        text = "x" * 200_000
+        await talk.send("submit", id="1", task=TASK | {"params": {"text": text}})
+        assert (await talk.next())["type"] == "accepted"
+        async with talking(twin, key=None) as second:  # the place of who is known by now
+            await second.socket.send(json.dumps({"type": "hello", "authorization": "x" * 20_000}))
+            assert (await second.code())[0] == 1009
+        async with talking(twin, key=None) as third:
+            pieces = [b'{"type": "hello", "authorization": "', *[b"x" * 1000] * 20, b'"}']
+            with suppress(ConnectionClosed):
+                await third.socket.send([piece.decode() for piece in pieces])
+            assert (await third.code())[0] == 1009
 
 
 class Tokens:

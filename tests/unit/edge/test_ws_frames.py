@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http.masks import Masks
+from edge.http.masks import STRANGER_BYTES, Masks
 from edge.tasks.bookmark import Bookmark
 from edge.tasks.items import Finished, Happened, Missed, Said
 from edge.ws import wording
@@ -193,12 +193,26 @@ def test_masked_frames_pass_however_they_are_cut_and_nothing_behind_a_bare_one_d
     data = good + (head(5, masked=False) + b"hello" if bare else b"")
     recorder, at = Recorder(), 0
     masks = Masks(recorder)
+    masks.known = True
     for cut in [*cuts, len(data)]:
         masks.feed_data(data[at : at + cut])
         at += cut
         if bare and b"\xf0\x80" in recorder.seen:
             break
     assert recorder.seen == (good + b"\xf0\x80" if bare else data)
+
+
+@pytest.mark.parametrize("sizes", [[STRANGER_BYTES + 1], [STRANGER_BYTES, 1], [125] * 132])
+def test_a_stranger_may_say_so_much_and_whoever_is_known_more(sizes: list[int]) -> None:
+    stranger, known = Recorder(), Recorder()
+    told = Masks(known)
+    told.known = True
+    frames = [masked(b"x" * size) for size in sizes]
+    Masks(stranger).feed_data(b"".join(frames))
+    told.feed_data(b"".join(frames))
+    assert known.seen == b"".join(frames)
+    good = b"".join(frames[:-1])
+    assert stranger.seen == good + frames[-1][:1] + b"\xff" + (1 << 62).to_bytes(8, "big")
 
 
 def test_a_head_that_comes_byte_by_byte_is_looked_at_when_it_is_whole() -> None:
