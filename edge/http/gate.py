@@ -13,8 +13,10 @@ from edge.limits.fields import limit_field, policy_field
 from edge.limits.limits import Limits
 from edge.limits.plan import Who
 from schemas.errors import AionError
+from schemas.ids import TenantId
 
 VERDICT: Final = web.RequestKey("verdict", Verdict)
+TENANT: Final = web.RequestKey("tenant", str)
 
 
 class Gate:
@@ -34,6 +36,7 @@ class Gate:
         route = f"{request.method} {request.rel_url.path_safe}"
         who = Who(self._clients.network_of(request), caller.name, caller.tenant_id, route)
         request[VERDICT] = await self._limits.take(who)
+        request[TENANT] = caller.tenant_id
 
     async def take_as(self, request: web.BaseRequest, caller: Caller, route: str) -> None:
         """What a caller asks over a socket, counted as the request that does the same. Raises `RateLimited`."""
@@ -55,7 +58,11 @@ class Gate:
     def tell(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Write the RateLimit fields, unless the head is on its way already."""
         verdict = request.get(VERDICT)
-        if not self._fields or not verdict or not verdict.buckets or response.prepared:
+        if not self._fields or not verdict or response.prepared:
+            return
+        if TENANT in request:  # when the answer goes out: what it took of the tokens is taken by then
+            verdict = self._limits.with_tokens(verdict, TenantId(request[TENANT]))
+        if not verdict.buckets:
             return
         fields = {"RateLimit": limit_field(verdict), "RateLimit-Policy": policy_field(verdict.buckets)}
         if isinstance(response, Answer):

@@ -75,6 +75,14 @@ class Limits:
         (level_us,) = self._memory.levels_us((bucket,), now_us)
         self._memory.note((bucket,), (max(0, level_us + reservation.correction_us(used)),), now_us)
 
+    def with_tokens(self, verdict: Verdict, tenant_id: TenantId) -> Verdict:
+        """An admitted request's verdict, and the tenant's tokens as far as this process knows; nobody is asked."""
+        bucket = self._plan.tokens_of(tenant_id)
+        if bucket is None or not verdict.admitted:
+            return verdict
+        levels_us = self._memory.levels_us((bucket,), self._clock_us())
+        return verdict._replace(buckets=(*verdict.buckets, bucket), levels_us=(*verdict.levels_us, *levels_us))
+
     async def watch(self) -> None:
         """Speak with Redis until cancelled; nothing is asked of it before."""
         if self._shared is not None:

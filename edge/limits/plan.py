@@ -55,6 +55,11 @@ class Plan:
             raise InvalidRequest(message)
         return Bucket("tokens", f"tokens:{tenant_id}", rate, tokens)
 
+    def tokens_of(self, tenant_id: TenantId) -> Bucket | None:
+        """The tenant's tokens, None where they have no rate: for saying what is left."""
+        rate = self._settings.tokens
+        return Bucket("tokens", f"tokens:{tenant_id}", rate) if rate is not None else None
+
     def _of_route(self, who: Who) -> tuple[Bucket, ...]:
         name, rate = who.route, self._settings.routes.get(who.route)
         if rate is None:

@@ -70,6 +70,21 @@ async def test_what_is_not_used_comes_back_over_rest_and_over_the_openai_door(tw
             await asyncio.sleep(0.02)
 
 
+async def test_every_answer_says_how_many_tokens_are_left(twin: TwinEdge, client: Client) -> None:
+    """Of the bucket nearest to empty, which another tenant knows nothing of."""
+    status, headers = await client.submit("plain", 600, Prefer="respond-async")
+    name, left, _ = headers["RateLimit"].split(";")
+    assert (status, name) == (202, '"tokens"')
+    assert 380 < int(left.removeprefix("r=")) < 400  # the params count too
+    assert headers["RateLimit-Policy"] == '"tokens";q=60;w=60;aion-burst=1000'
+    async with aiohttp.ClientSession() as http:
+        for key, most in ((twin.key, 400), (await twin.issue("other"), 1000)):
+            await asyncio.sleep(0.02)
+            async with http.get(f"{twin.url}/v1/intents", headers={"Authorization": f"Bearer {key}"}) as response:
+                told = int(response.headers["RateLimit"].split(";")[1].removeprefix("r="))
+                assert most - 20 < told <= most
+
+
 async def test_without_tokens_left_every_door_refuses_and_says_when_to_come_back(
     twin: TwinEdge, client: Client
 ) -> None:
