@@ -367,6 +367,21 @@ async def test_a_revoked_key_is_refused_though_it_was_seen(world: World) -> None
     assert (await refused(world.submit(metadata=world.auth("brief"))))[0] == grpc.StatusCode.UNAUTHENTICATED
 
 
+async def test_an_edge_without_time_refuses_submissions_alone_and_says_when(world: World) -> None:
+    await world.submit(submission(wait_s=0, task_id="t-1"))
+    turns = world.edge._inside.intake.turns
+    turns.close()
+    turns._timed = True
+    turns.pace.turn(10.0, 10.0, 10.0)  # as after a turn that was far too long, with nothing left in this one
+    while turns.pace.take():
+        pass
+    code, reason, details = await refused(world.submit(submission(wait_s=0, task_id="t-2")))
+    assert (code, reason) == (grpc.StatusCode.UNAVAILABLE, "OVERLOADED")
+    assert 1 <= details["RetryInfo"].retry_delay.seconds <= 10
+    found = await world.stub.StatusById(tasks_pb2.StatusByIdRequest(task_id="t-1"), metadata=world.auth())
+    assert found.task_id == "t-1"
+
+
 async def test_a_stream_replays_follows_and_resumes(world: World) -> None:
     await world.submit(submission(wait_s=0, task_id="s"))
     call = world.stub.Stream(tasks_pb2.StreamRequest(task_id="s"), metadata=world.auth(), timeout=TIMEOUT_S)
