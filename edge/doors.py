@@ -15,10 +15,10 @@ from edge.http.clients import Clients
 from edge.http.cors import Cors
 from edge.http.front import Front
 from edge.http.gate import Gate
-from edge.http.heads import Heads
 from edge.http.health import Health
-from edge.http.server import CLOSE_S, listen
 from edge.http.turnstile import Turnstile
+from edge.http.wire.heads import Heads
+from edge.http.wire.server import CLOSE_S, listen
 from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.identity.public_keys import PublicKeys

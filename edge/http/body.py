@@ -3,7 +3,7 @@
 from aiohttp import web
 
 from bus.waiting import timeout
-from edge.http.connection import connection_of
+from edge.http.wire.connection import connection_of
 from schemas.errors import InvalidRequest, PayloadTooLarge
 
 JSON = "application/json"

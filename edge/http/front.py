@@ -12,11 +12,11 @@ from aiohttp import HttpVersion11, web
 from actors.runtime import Context
 from edge.http.answer import REQUEST_ID, SERVER
 from edge.http.clients import Clients
-from edge.http.connection import connection_of
 from edge.http.cors import Cors
 from edge.http.gate import Gate
 from edge.http.problems import Problems, Wording
 from edge.http.routes import ANY_CALLER, EVERYBODY, Routes
+from edge.http.wire.connection import connection_of
 from edge.identity.caller import Caller
 from edge.identity.certificate_owners import NAMES_OF_CLIENTS, CertificateOwners
 from edge.identity.credentials import Credentials

@@ -6,8 +6,8 @@ from typing import Final
 from aiohttp import web
 
 from edge.http.answer import SERVER, Answer
-from edge.http.glance import Glance, glance
 from edge.http.problems import Wording
+from edge.http.wire.glance import Glance, glance
 from edge.tasks.turns import Turns, refusal
 
 _ID: Final = "{request_id}"

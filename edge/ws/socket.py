@@ -12,7 +12,7 @@ from typing import Final
 from aiohttp import ClientConnectionResetError, WSMsgType, web
 
 from bus.waiting import timeout
-from edge.http.connection import connection_of
+from edge.http.wire.connection import connection_of
 from edge.ws.endings import Ending, NotText
 
 CLOSE_S: Final = 1.0

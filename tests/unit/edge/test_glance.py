@@ -9,7 +9,7 @@ from aiohttp.http_parser import HttpRequestParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http.glance import Glance, glance
+from edge.http.wire.glance import Glance, glance
 
 LINE = b"POST /v1/tasks HTTP/1.1"
 HEAD = LINE + b"\r\nHost: edge\r\n"

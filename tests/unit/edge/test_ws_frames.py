@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.http.masks import STRANGER_BYTES, Masks
+from edge.http.wire.masks import STRANGER_BYTES, Masks
 from edge.tasks.bookmark import Bookmark
 from edge.tasks.items import Finished, Happened, Missed, Said
 from edge.ws import wording

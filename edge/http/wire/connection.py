@@ -11,10 +11,10 @@ from typing import Any, Protocol, cast
 
 from aiohttp import web
 
-from edge.http.masks import Masks
 from edge.http.problems import unread_problem
-from edge.http.sieve import Sieve
 from edge.http.turnstile import Turnstile
+from edge.http.wire.masks import Masks
+from edge.http.wire.sieve import Sieve
 
 
 class Registry(Protocol):

@@ -7,8 +7,8 @@ busy with (ADR 0020). Here it costs about as much as reading and sending do.
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, TypeAlias
 
-from edge.http.glance import Glance
 from edge.http.turnstile import Turnstile
+from edge.http.wire.glance import Glance
 
 Found: TypeAlias = tuple[Sequence[tuple[Any, Any]], bool, bytes]
 """What aiohttp's parser makes of bytes: requests with their bodies, whether the protocol changes, and what is left."""

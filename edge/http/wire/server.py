@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from edge.http.heads import Heads, HeadsSite
 from edge.http.turnstile import Turnstile
+from edge.http.wire.heads import Heads, HeadsSite
 from edge.settings import EdgeSettings
 from schemas.errors import Misconfigured
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from aiohttp import web
 
-from edge.http.connection import Connection
 from edge.http.turnstile import Turnstile
+from edge.http.wire.connection import Connection
 
 LOOKS = 4
 """How often within the deadline each connection is looked at: it ends a quarter late at most."""

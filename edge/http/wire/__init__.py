@@ -1,0 +1,1 @@
+"""The bytes below requests: connections with bounds, and what is turned away before it is parsed."""
