@@ -483,13 +483,14 @@ async def test_of_all_that_a_slow_socket_follows_one_result_is_held() -> None:
         async with raw(twin, limit=1024) as slow:
             for number in range(count):
                 slow.send(json.dumps({"type": "subscribe", "id": f"s{number}", "task_id": f"t{number}"}).encode())
-            most = 0
+            most_open = most_held = 0
             for _ in range(25):
                 await asyncio.sleep(0.03)
                 streams = [one for one in gc.get_objects() if type(one) is Following]
-                most = max(most, sum(one.ahead for one in streams))
-            assert len(streams) > 5, "it was to be slow"
-            assert most <= 1
+                most_open = max(most_open, len(streams))  # falls as the kernel's buffers grow
+                most_held = max(most_held, sum(one.ahead for one in streams))
+            assert most_open > 5, "it was to be slow"
+            assert most_held <= 1
             seen = [json.loads(data) async for opcode, data in first_of(slow.frames(), 4 * count + 1) if opcode == 1]
         done = [frame for frame in seen if frame.get("event") == "done"]
         assert {frame["id"] for frame in done} == {f"s{number}" for number in range(count)}

@@ -435,7 +435,7 @@ async def test_without_kafka_the_bridge_waits_and_says_so(unused_port: int) -> N
         await until(lambda: int(str(subject.status()["failures"])) >= 2)
         waiting = subject.ready()
     assert waiting is not None
-    assert "sink" in waiting
+    assert settings.bootstrap in waiting
 
 
 @pytest.fixture
