@@ -19,6 +19,9 @@ Rep = TypeVar("Rep", bound=Message)
 
 DEFAULT_TIMEOUT_S = 5.0
 
+Heard = Callable[[TenantId, TaskId, bytes], None]
+"""Told whose event was stored, and the event; it may not block."""
+
 
 class Entry(NamedTuple):
     """One stored event: its place in the log, the log's own time, and its bytes."""
@@ -120,10 +123,10 @@ class Log(Protocol):
         """
         ...
 
-    def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AbstractAsyncContextManager[None]:
-        """Calls `callback(subject, sequence, data)` for each `event` stored from now on, as it is stored.
+    def live(self, event: str, callback: Heard) -> AbstractAsyncContextManager[None]:
+        """Calls `callback(tenant_id, task_id, data)` for each `event` of a task stored from now on, as it is stored.
 
-        The feed is not replayed: who must not miss one reads the log as well. The callback may not block.
+        The feed is not replayed: who must not miss one reads the log as well.
         """
         ...
 

@@ -11,7 +11,7 @@ aion.ctl.<verb>.<...>                         cancel, drain, reload
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from schemas.events import LogEvent
+from schemas.events import LogEvent, TaskEvent
 from schemas.ids import TaskId, TenantId, subject_token
 from schemas.task import Priority
 
@@ -36,10 +36,16 @@ BUCKETS: Final = (ENGINES, POLICY, KEYS, SESSIONS, MODULES, CATALOG, POSITIONS)
 
 def of_event(event: LogEvent) -> str:
     """The subject an event is stored under. Raises `InvalidRequest` for an id that would change its meaning."""
-    tenant_id = subject_token(event.tenant_id)
     if event.event == "audit":
-        return f"aion.audit.{tenant_id}.{subject_token(event.kind)}.{subject_token(event.event_id)}"
-    return f"aion.task.{event.event}.{event.lane}.{tenant_id}.{subject_token(event.task_id)}"
+        tokens = (event.tenant_id, event.kind, event.event_id)
+        return "aion.audit." + ".".join(map(subject_token, tokens))
+    return of_task_event(event)[0]
+
+
+def of_task_event(event: TaskEvent) -> tuple[str, str]:
+    """`of_event` and `of_task` of a task's event: where it is stored, and what its append is checked against."""
+    task = f"{subject_token(event.tenant_id)}.{subject_token(event.task_id)}"
+    return f"aion.task.{event.event}.{event.lane}.{task}", f"aion.task.*.*.{task}"
 
 
 class TaskSubject(NamedTuple):
@@ -56,6 +62,12 @@ def task_subject(subject: str) -> TaskSubject | None:
     if len(words) != 6 or words[1] != "task":
         return None
     return TaskSubject(words[2], TenantId(words[4]), TaskId(words[5]))
+
+
+def task_of(subject: str) -> tuple[TenantId, TaskId]:
+    """Whose event it is: the last two tokens of a subject under `aion.task.` or `aion.live.`."""
+    head, _, task_id = subject.rpartition(".")
+    return TenantId(head.rpartition(".")[2]), TaskId(task_id)
 
 
 def of_task(tenant_id: TenantId, task_id: TaskId) -> str:

@@ -1,11 +1,12 @@
 """What is behind every door of one edge: the bus as it sees it, and the acts of `edge.tasks` over it."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 
 from actors.runtime import Context
 from bus import subjects
+from bus.port import Heard
 from bus.waiting import timeout
 from edge.limits.limits import Limits
 from edge.limits.settings import LimitsSettings
@@ -16,6 +17,7 @@ from edge.tasks.catalogue import Catalogue
 from edge.tasks.desk import Desk
 from edge.tasks.intake import Intake
 from edge.tasks.waiting import Waiting
+from schemas.ids import TaskId, TenantId
 
 
 class Inside:
@@ -26,7 +28,7 @@ class Inside:
         self._rates = rates
         self._allowance: TokenAllowance | None = None
         self._admission = Admission(context, settings.max_backlog, lambda: self._waiting.heard)
-        self._waiting = Waiting(context.bus, context.log, _loop_time, settings.recheck_s)
+        self._waiting = Waiting(context.bus, context.log, asyncio.get_running_loop().time, settings.recheck_s)
         self.catalogue = Catalogue()
         self.intake = Intake(context, settings, self.catalogue, self._waiting, self._admission)
         self.desk = Desk(context, settings)
@@ -73,18 +75,14 @@ class Inside:
             **self.intake.turns.status(),
         }
 
-    def _hearer(self) -> Callable[[str, int, bytes], None]:
+    def _hearer(self) -> Heard:
         """Tells of each end those that wait, who counts what is open, and who counts tokens if anybody does."""
         hearers = [self._waiting.ended, self.intake.open_tasks.ended]
         if self._allowance is not None:
             hearers.append(self._allowance.ended)
 
-        def ended(subject: str, sequence: int, data: bytes) -> None:
+        def ended(tenant_id: TenantId, task_id: TaskId, data: bytes) -> None:
             for hear in hearers:
-                hear(subject, sequence, data)
+                hear(tenant_id, task_id, data)
 
         return ended
-
-
-def _loop_time() -> float:
-    return asyncio.get_running_loop().time()

@@ -11,7 +11,7 @@ from bus.lease import still_due
 from bus.persist import persist
 from bus.port import Delivery
 from bus.subjects import ENGINES, accepted, attempt_failed
-from router.decision import Decision, EngineFacts, decide, engines_of, next_attempt
+from router.decision import Decision, Decisions, engines_of, next_attempt
 from router.settings import RouterSettings
 from schemas.errors import LogFull, WrongSequence
 from schemas.events import Accepted, AttemptFailed, Ended, Outcome, Routed, following
@@ -33,7 +33,7 @@ class Router(Actor):
 
     def __init__(self, context: Context, settings: RouterSettings) -> None:
         super().__init__(context, settings)
-        self._engines: tuple[EngineFacts, ...] = ()
+        self._decisions = Decisions(())
         self._adverts: Mapping[str, bytes] = {}
         self._routed = 0
         self._waited = 0
@@ -60,7 +60,7 @@ class Router(Actor):
             "routed": self._routed,
             "waited": self._waited,
             "superseded": self._superseded,
-            "engines": len(self._engines),
+            "engines": len(self._decisions.engines),
         }
 
     def _engines_changed(self, key: str, value: bytes | None) -> None:
@@ -70,14 +70,14 @@ class Router(Actor):
                 adverts.append(decode(data, EngineAdvert))
             except Unreadable:
                 self.context.log.warning("advert_unreadable", key=name)
-        self._engines = engines_of(adverts)
+        self._decisions = Decisions(engines_of(adverts))
 
     async def route_accepted(self, delivery: Delivery) -> None:
         """Append `routed` after `accepted`; gives the task back while no engine is alive."""
         event = delivery.entry.event()
         if not isinstance(event, Accepted) or not await self._due(delivery, event):
             return
-        decision = decide(event.brief, self._engines)
+        decision = self._decisions.of(event.brief)
         if decision is None:
             raise self._not_now(delivery)
         await self._append(delivery, self._routed_event(event, decision, attempt=1))
@@ -90,7 +90,7 @@ class Router(Actor):
         if not event.fallbacks:
             await self._append(delivery, self._exhausted(event))
             return
-        decision = next_attempt(event.brief, event.fallbacks, self._engines)
+        decision = next_attempt(event.brief, event.fallbacks, self._decisions.engines)
         if decision is None:
             raise self._not_now(delivery)
         await self._append(delivery, self._routed_event(event, decision, attempt=event.attempt + 1))

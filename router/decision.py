@@ -9,6 +9,9 @@ from schemas.registry import EngineAdvert
 from schemas.result import Engine
 from schemas.task import Privacy
 
+MAX_REMEMBERED = 1024
+"""Decisions: clients choose the names that are in them."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineFacts:
@@ -64,6 +67,25 @@ def decide(brief: Brief, engines: Sequence[EngineFacts]) -> Decision | None:
     chosen, rest = ranked[0], ranked[1:]
     shown = Engine(route=chosen.route, chosen_by="ai-router", reason=_reason(brief, ranked))
     return Decision(chosen.name, tuple(engine.name for engine in rest), shown)
+
+
+class Decisions:
+    """`decide` over engines that do not change: tasks that have in common what it looks at are decided once."""
+
+    def __init__(self, engines: Sequence[EngineFacts]) -> None:
+        self.engines = engines
+        self._made: dict[tuple[str, Privacy, str | None], Decision | None] = {}
+
+    def of(self, brief: Brief) -> Decision | None:
+        """See `decide`."""
+        key = (brief.intent, brief.privacy, brief.preferred_engine)
+        try:
+            return self._made[key]
+        except KeyError:
+            if len(self._made) >= MAX_REMEMBERED:
+                self._made.clear()
+            made = self._made[key] = decide(brief, self.engines)
+            return made
 
 
 def _rank(brief: Brief, engine: EngineFacts) -> tuple[bool, bool, int, str]:

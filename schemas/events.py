@@ -66,7 +66,7 @@ class Accepted(_TaskEvent, tag="accepted"):
     @property
     def lane(self) -> str:
         """The priority."""
-        return self.brief.priority.value
+        return self.brief.priority
 
 
 class Routed(_TaskEvent, tag="routed"):
@@ -83,7 +83,7 @@ class Routed(_TaskEvent, tag="routed"):
     @property
     def lane(self) -> str:
         """`<engine>-<priority>`: what an executor's cursor filters on."""
-        return f"{self.engine}-{self.brief.priority.value}"
+        return f"{self.engine}-{self.brief.priority}"
 
 
 class Started(_TaskEvent, tag="started"):
@@ -98,7 +98,7 @@ class Started(_TaskEvent, tag="started"):
     @property
     def lane(self) -> str:
         """`<engine>-<priority>`."""
-        return f"{self.engine}-{self.priority.value}"
+        return f"{self.engine}-{self.priority}"
 
 
 class AttemptFailed(_TaskEvent, tag="attempt_failed"):
@@ -117,7 +117,7 @@ class AttemptFailed(_TaskEvent, tag="attempt_failed"):
     @property
     def lane(self) -> str:
         """The priority."""
-        return self.brief.priority.value
+        return self.brief.priority
 
 
 class Ended(_TaskEvent, tag="ended"):
@@ -135,7 +135,7 @@ class Ended(_TaskEvent, tag="ended"):
     @property
     def lane(self) -> str:
         """The outcome."""
-        return self.outcome.value
+        return self.outcome
 
 
 TaskEvent: TypeAlias = Accepted | Routed | Started | AttemptFailed | Ended

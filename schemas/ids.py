@@ -25,13 +25,13 @@ _TOKEN = re.compile(TOKEN_PATTERN)
 
 def subject_token(value: str) -> str:
     """Return `value`, or raise `InvalidRequest` when it could change a subject's meaning."""
-    if not _TOKEN.match(value) or value.endswith("\n"):
+    if not _TOKEN.fullmatch(value):
         raise InvalidRequest(f"{value[:80]!r} is not an id: use 1 to 64 of A-Z a-z 0-9 _ -")
     return value
 
 
 def _checked(value: str) -> str:
-    if not _TOKEN.match(value) or value.endswith("\n"):
+    if not _TOKEN.fullmatch(value):
         raise ValueError("use 1 to 64 of A-Z a-z 0-9 _ -")
     return value
 

@@ -16,7 +16,7 @@ from schemas.task import Priority, Privacy
 
 TENANT: Final = TenantId("bench")
 DEADLINE_MS: Final = 60_000
-COMPLETED: Final = "aion.task.ended.completed."
+COMPLETED: Final = b'"outcome":"completed"'
 
 
 def accepted(intent: str, params: dict[str, Any]) -> Accepted:
@@ -47,10 +47,10 @@ async def spine(bus: Bus) -> AsyncIterator[Send]:
     waiting: dict[str, Done] = {}
     appends: set[asyncio.Task[None]] = set()
 
-    def ended(subject: str, _sequence: int, _data: bytes) -> None:
-        done = waiting.pop(subject.rpartition(".")[2], None)
+    def ended(_tenant_id: TenantId, task_id: TaskId, data: bytes) -> None:
+        done = waiting.pop(task_id, None)
         if done is not None:
-            done(subject.startswith(COMPLETED))
+            done(COMPLETED in data)
 
     async def append(event: Accepted) -> None:
         try:

@@ -9,8 +9,8 @@ from bus.matching import matches
 from bus.memory.link import Link
 from bus.memory.reader import MemoryReader
 from bus.memory.server import MemoryServer
-from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
-from bus.subjects import live_of_event, live_of_task
+from bus.port import DEFAULT_TIMEOUT_S, Entry, Heard, LogInfo, Reader
+from bus.subjects import live_of_event, live_of_task, task_of
 from schemas.errors import Unavailable
 from schemas.events import AuditEvent, TaskEvent
 from schemas.ids import TaskId, TenantId, subject_token
@@ -81,9 +81,9 @@ class MemoryLog:
         """See `bus.port.Log.watch`."""
         return self._listen(live_of_task(tenant_id, task_id), lambda _: stirred())
 
-    def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AbstractAsyncContextManager[None]:
-        """See `bus.port.Log.live`; the subject is the one it is stored under."""
-        return self._listen(live_of_event(event), lambda entry: callback(entry.subject, entry.sequence, entry.data))
+    def live(self, event: str, callback: Heard) -> AbstractAsyncContextManager[None]:
+        """See `bus.port.Log.live`."""
+        return self._listen(live_of_event(event), lambda entry: callback(*task_of(entry.subject), entry.data))
 
     @asynccontextmanager
     async def _listen(self, pattern: str, callback: Callable[[Entry], None]) -> AsyncIterator[None]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from bus.deadlines import Deadlines
-from bus.nats.client import Headers
 from bus.nats.connection import Connection, answered
 from bus.nats.message import Message as Delivered
+from bus.nats.message import head_of
 from bus.settings import BusSettings
 from schemas.errors import AionError, LogFull, TooManyRequests, Unavailable, WrongSequence
 from schemas.message import Message, decode
@@ -32,7 +32,7 @@ _BATCH_BYTES = 128
 class _Append:
     subject: str
     data: bytes
-    headers: Headers
+    fields: bytes
     guard: str
     timeout_s: float
     done: asyncio.Future[int]
@@ -60,9 +60,9 @@ class Appender:
         """
         if len(self._waiting) >= self._settings.max_waiting_appends:
             raise TooManyRequests(f"{len(self._waiting)} appends wait already", retry_after_s=1.0)
-        headers = _guarding(guard, after)
-        self._connection.check(subject, data, headers, spare_bytes=_BATCH_BYTES)
-        item = _Append(subject, data, headers, guard, timeout_s, self._loop.create_future())
+        fields = _guarding(guard, after)
+        self._connection.check(subject, data, fields, spare_bytes=_BATCH_BYTES)
+        item = _Append(subject, data, fields, guard, timeout_s, self._loop.create_future())
         self._take(item)
         self._deadlines.add(item, timeout_s)
         try:
@@ -128,7 +128,7 @@ class Appender:
         self._singles.add(item)
         try:
             item.reply = self._connection.ask(
-                item.subject, item.data, partial(self._answered, item), headers=item.headers
+                item.subject, item.data, partial(self._answered, item), head=head_of(item.fields)
             )
         except AionError as error:
             self._singles.discard(item)
@@ -171,24 +171,23 @@ class Appender:
     async def _publish_batch(self, members: list[_Append]) -> tuple[int, int]:
         batch = uuid.uuid4().hex
         for number, item in enumerate(members[:-1], start=1):
-            self._connection.post(item.subject, item.data, headers=_batch_headers(item, batch, number))
+            self._connection.post(item.subject, item.data, head=head_of(_member(item, batch, number)))
         final = members[-1]
-        headers = {**_batch_headers(final, batch, len(members)), "Nats-Batch-Commit": "1"}
+        fields = _member(final, batch, len(members)) + b"Nats-Batch-Commit: 1\r\n"
         reply = await self._connection.request(
-            final.subject, final.data, timeout_s=max(item.timeout_s for item in members), headers=headers
+            final.subject, final.data, timeout_s=max(item.timeout_s for item in members), head=head_of(fields)
         )
         return _acknowledged(reply)
 
 
-def _guarding(guard: str, after: int) -> Headers:
-    return {
-        "Nats-Expected-Last-Subject-Sequence": str(after),
-        "Nats-Expected-Last-Subject-Sequence-Subject": guard,
-    }
+def _guarding(guard: str, after: int) -> bytes:
+    return (
+        f"Nats-Expected-Last-Subject-Sequence: {after}\r\nNats-Expected-Last-Subject-Sequence-Subject: {guard}\r\n"
+    ).encode()
 
 
-def _batch_headers(item: _Append, batch: str, number: int) -> Headers:
-    return {**item.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+def _member(item: _Append, batch: str, number: int) -> bytes:
+    return item.fields + f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}\r\n".encode()
 
 
 def _resolve(item: _Append, sequence: int) -> None:

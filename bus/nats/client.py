@@ -1,7 +1,7 @@
 """What the bus needs of a NATS client: one port, answered by the wire client and by nats-py."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,7 +9,6 @@ import structlog
 
 from bus.nats.message import Message
 
-Headers = Mapping[str, str]
 OnMessage = Callable[[Message], None]
 """Called for each message, in order; it may not block."""
 
@@ -68,8 +67,11 @@ class Client(Protocol):
         """Returns when the socket takes more; raises `BusDisconnected` when it does not in time."""
         ...
 
-    def publish(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
-        """Send with everything else of this turn of the loop. Raises `BusDisconnected`."""
+    def publish(self, subject: str, payload: bytes, reply: str, head: bytes) -> None:
+        """Send with everything else of this turn of the loop, below the header block `head` unless that is empty.
+
+        Raises `BusDisconnected`.
+        """
         ...
 
     def publish_lazily(self, subject: str, payload: bytes) -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from bus.deadlines import Deadlines
-from bus.nats.client import Client, Headers, OnMessage, Subscription
+from bus.nats.client import Client, OnMessage, Subscription
 from bus.nats.message import Message
 from bus.settings import BusSettings
 from schemas.errors import (
@@ -28,7 +28,7 @@ from schemas.errors import (
 
 MINIMUM_VERSION = (2, 12)
 WRITABLE_S = 5.0
-_HEADER_LINE = 64  # an upper bound of the bytes that framing adds, subject excluded
+_FRAMING = 64  # an upper bound of the bytes that framing adds, subject excluded
 
 Replied = Callable[[Message | None], None]
 """Told the one reply, or None when the link was lost before it came."""
@@ -85,30 +85,30 @@ class Connection:
         """See `Listener`."""
         self._closed.set()
 
-    def check(self, subject: str, payload: bytes, headers: Headers | None, spare_bytes: int = 0) -> None:
+    def check(self, subject: str, payload: bytes, head: bytes = b"", spare_bytes: int = 0) -> None:
         """Raise `BusDisconnected` or `PayloadTooLarge` for a message that must not be sent, `spare_bytes` added."""
         if not self._client.connected:
             raise BusDisconnected("the bus is unreachable; it is being reconnected", retry_after_s=1.0)
-        size = len(subject) + len(payload) + _HEADER_LINE + spare_bytes
-        if headers:
-            for key, value in headers.items():
-                size += len(key) + len(value) + 4
+        size = len(subject) + len(payload) + len(head) + _FRAMING + spare_bytes
         if size > self._budget:
             raise PayloadTooLarge(f"a message of {size} bytes on {subject} is over the bus's limit of {self._budget}")
 
-    def post(self, subject: str, payload: bytes, *, reply: str = "", headers: Headers | None = None) -> None:
-        """Send one message with everything else of this turn of the loop; for callers that bound what they send."""
-        self.check(subject, payload, headers)
-        self._client.publish(subject, payload, reply, headers)
+    def post(self, subject: str, payload: bytes, *, reply: str = "", head: bytes = b"") -> None:
+        """Send one message with everything else of this turn of the loop; for callers that bound what they send.
+
+        `head` is what `bus.nats.message.encode_headers` made.
+        """
+        self.check(subject, payload, head)
+        self._client.publish(subject, payload, reply, head)
 
     def post_lazily(self, subject: str, payload: bytes) -> None:
         """As `post`, for what nobody waits for."""
-        self.check(subject, payload, None)
+        self.check(subject, payload)
         self._client.publish_lazily(subject, payload)
 
-    async def publish(self, subject: str, payload: bytes, *, reply: str = "", headers: Headers | None = None) -> None:
+    async def publish(self, subject: str, payload: bytes, *, reply: str = "", head: bytes = b"") -> None:
         """As `post`, and waits while the socket is congested."""
-        self.post(subject, payload, reply=reply, headers=headers)
+        self.post(subject, payload, reply=reply, head=head)
         if self._client.congested:
             await self.writable()
 
@@ -121,11 +121,11 @@ class Connection:
         """Returns when the socket takes more; raises `BusDisconnected` when it does not in time."""
         await self._client.writable(WRITABLE_S)
 
-    def ask(self, subject: str, payload: bytes, replied: Replied, *, headers: Headers | None = None) -> str:
+    def ask(self, subject: str, payload: bytes, replied: Replied, *, head: bytes = b"") -> str:
         """Post a request and call `replied` at most once; returns what `forget` takes."""
         self._next_reply += 1
         reply = f"{self._inbox}.{self._next_reply}"
-        self.post(subject, payload, reply=reply, headers=headers)
+        self.post(subject, payload, reply=reply, head=head)
         self._asked[reply] = replied
         return reply
 
@@ -138,12 +138,10 @@ class Connection:
         if replied is not None:
             replied(message)
 
-    async def request(
-        self, subject: str, payload: bytes, *, timeout_s: float, headers: Headers | None = None
-    ) -> Message:
+    async def request(self, subject: str, payload: bytes, *, timeout_s: float, head: bytes = b"") -> Message:
         """The one reply. Raises `NoResponders`, `BusDisconnected`, or `Unavailable` (outcome unknown)."""
         future: asyncio.Future[Message | None] = self._loop.create_future()
-        reply = self.ask(subject, payload, partial(_give, future), headers=headers)
+        reply = self.ask(subject, payload, partial(_give, future), head=head)
         self._deadlines.add(future, timeout_s)
         try:
             answer = await future

@@ -13,7 +13,7 @@ import structlog
 from bus.codec import decode_body, decode_call
 from bus.deadlines import Deadlines, Limit
 from bus.nats.connection import Connection
-from bus.nats.message import Message
+from bus.nats.message import Message, encode_headers
 from bus.port import Answer
 from bus.subjects import question as question_subject
 from schemas.errors import AionError, BusDisconnected, DeadlineExceeded, TooManyRequests
@@ -139,7 +139,7 @@ class Endpoint:
         if error.retry_after_s is not None:
             headers["Aion-Retry-After"] = f"{error.retry_after_s:g}"
         try:
-            self._connection.post(message.reply, b"", headers=headers)
+            self._connection.post(message.reply, b"", head=encode_headers(headers))
         except AionError as gone:
             structlog.get_logger("bus").warning("reply_dropped", subject=self.subject, error=gone.code)
 

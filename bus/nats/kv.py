@@ -9,7 +9,7 @@ from types import MappingProxyType
 import structlog
 
 from bus.nats.connection import Connection
-from bus.nats.message import Message
+from bus.nats.message import Message, encode_headers
 from bus.nats.reader import Start, StreamReader, open_reader
 from bus.port import DEFAULT_TIMEOUT_S, KvEntry
 from bus.waiting import timeout
@@ -72,7 +72,7 @@ class NatsKv:
 
     async def _write(self, bucket: str, key: str, value: bytes, headers: Mapping[str, str], timeout_s: float) -> int:
         reply = await self._connection.request(
-            f"$KV.{bucket}.{key}", value, timeout_s=timeout_s, headers=headers or None
+            f"$KV.{bucket}.{key}", value, timeout_s=timeout_s, head=encode_headers(headers) if headers else b""
         )
         answer = json.loads(reply.data)
         error = answer.get("error")

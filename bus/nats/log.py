@@ -12,8 +12,8 @@ from bus.nats.direct import direct_entry, read_batch
 from bus.nats.layout import SECOND_NS
 from bus.nats.message import Message
 from bus.nats.reader import EntryReader, Start, open_reader
-from bus.port import DEFAULT_TIMEOUT_S, Entry, LogInfo, Reader
-from bus.subjects import LOG_STREAM, live_of_event, live_of_task, of_event, of_task
+from bus.port import DEFAULT_TIMEOUT_S, Entry, Heard, LogInfo, Reader
+from bus.subjects import LOG_STREAM, live_of_event, live_of_task, of_event, of_task, of_task_event, task_of
 from bus.waiting import wait_at_most
 from schemas.errors import Unavailable, WrongSequence
 from schemas.events import AuditEvent, TaskEvent
@@ -33,10 +33,9 @@ class NatsLog:
 
     async def append(self, event: TaskEvent, *, after: int, timeout_s: float = DEFAULT_TIMEOUT_S) -> int:
         """See `bus.port.Log.append`."""
-        guard = of_task(event.tenant_id, event.task_id)
-        data = encode(event)
+        subject, guard = of_task_event(event)
         try:
-            return await self._appender.append(of_event(event), data, guard=guard, after=after, timeout_s=timeout_s)
+            return await self._appender.append(subject, encode(event), guard=guard, after=after, timeout_s=timeout_s)
         except WrongSequence:
             own = await self._own_append(event, timeout_s)
             if own is None:
@@ -121,15 +120,14 @@ class NatsLog:
         except Unavailable:
             return ()  # the bus is away for a moment; the next round reads again
 
-    def live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AbstractAsyncContextManager[None]:
+    def live(self, event: str, callback: Heard) -> AbstractAsyncContextManager[None]:
         """See `bus.port.Log.live`."""
         return self._live(event, callback)
 
     @asynccontextmanager
-    async def _live(self, event: str, callback: Callable[[str, int, bytes], None]) -> AsyncIterator[None]:
+    async def _live(self, event: str, callback: Heard) -> AsyncIterator[None]:
         def deliver(message: Message) -> None:
-            headers = message.headers
-            callback(headers.get("Nats-Subject", ""), int(headers.get("Nats-Sequence", "0")), message.data)
+            callback(*task_of(message.subject), message.data)
 
         subscription = await self._connection.subscribe(live_of_event(event), deliver)
         await self._connection.flush(DEFAULT_TIMEOUT_S)

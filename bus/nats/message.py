@@ -41,8 +41,12 @@ class Message:
 
 def encode_headers(headers: Mapping[str, str]) -> bytes:
     """The header block, its version line and closing empty line included."""
-    lines = "".join([f"{key}: {value}\r\n" for key, value in headers.items()])
-    return f"{_VERSION}\r\n{lines}\r\n".encode()
+    return head_of("".join([f"{key}: {value}\r\n" for key, value in headers.items()]).encode())
+
+
+def head_of(lines: bytes) -> bytes:
+    """The header block of fields that each stand in a line of their own, CRLF included."""
+    return b"NATS/1.0\r\n%b\r\n" % lines
 
 
 def decode_headers(head: bytes) -> Mapping[str, str]:

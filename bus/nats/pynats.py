@@ -15,8 +15,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as LibrarySubscription
 from nats.errors import Error as NatsError
 
-from bus.nats.client import Headers, Listener, OnMessage, Subscription, loop_ended
-from bus.nats.message import Message
+from bus.nats.client import Listener, OnMessage, Subscription, loop_ended
+from bus.nats.message import Message, decode_headers
 from bus.nats.wire.handshake import servers_of, tls_context
 from bus.settings import BusSettings
 from bus.waiting import timeout
@@ -31,7 +31,7 @@ class PyNatsClient:
 
     def __init__(self, library: Library) -> None:
         self._library = library
-        self._unsent: deque[tuple[str, bytes, str, Headers | None]] = deque()
+        self._unsent: deque[tuple[str, bytes, str, bytes]] = deque()
         self._woken = asyncio.Event()
         self._emptied = asyncio.Event()
         self._emptied.set()
@@ -67,17 +67,17 @@ class PyNatsClient:
         except TimeoutError as error:
             raise BusDisconnected(f"the bus took nothing for {timeout_s:g} s", retry_after_s=1.0) from error
 
-    def publish(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
+    def publish(self, subject: str, payload: bytes, reply: str, head: bytes) -> None:
         """See `Client.publish`."""
         if not self.connected or len(self._unsent) >= _MAX_UNSENT:
             raise BusDisconnected("the bus is unreachable; it is being reconnected", retry_after_s=1.0)
-        self._unsent.append((subject, payload, reply, headers))
+        self._unsent.append((subject, payload, reply, head))
         self._emptied.clear()
         self._woken.set()
 
     def publish_lazily(self, subject: str, payload: bytes) -> None:
         """See `Client.publish_lazily`."""
-        self.publish(subject, payload, "", None)
+        self.publish(subject, payload, "", b"")
 
     async def send_forever(self) -> None:
         """Hand over what `publish` took; what fails is dropped, as it is when the link is lost."""
@@ -88,9 +88,10 @@ class PyNatsClient:
                 await self._send(*self._unsent.popleft())
             self._emptied.set()
 
-    async def _send(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
+    async def _send(self, subject: str, payload: bytes, reply: str, head: bytes) -> None:
+        headers = dict(decode_headers(head)) if head else None
         try:
-            await self._library.publish(subject, payload, reply=reply, headers=dict(headers) if headers else None)
+            await self._library.publish(subject, payload, reply=reply, headers=headers)
         except NatsError as error:
             self._log.info("publish_dropped", subject=subject, error=type(error).__name__)
 

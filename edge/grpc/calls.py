@@ -20,7 +20,7 @@ from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.limits.limits import Limits
 from edge.limits.plan import Who
-from edge.tasks.trace import place_of, read_request_id
+from edge.tasks.trace import RequestIds, place_of
 from schemas.errors import AionError, DeadlineExceeded, InvalidRequest, Unauthenticated, Unavailable
 from schemas.ids import TenantId
 
@@ -67,6 +67,7 @@ class Calls:
         write_timeout_s: float,
     ) -> None:
         self._context = context
+        self._ids = RequestIds(context.now_ms(), context.rng)
         self._credentials = credentials
         self._owners = owners
         self._limits = limits
@@ -125,7 +126,7 @@ class Calls:
     async def _guarded(self, wire: Wire, method: Method) -> AsyncIterator[Call]:
         """The call, once it may go on. Whatever goes wrong ends it with a status."""
         metadata = _first_values(wire)
-        request_id = read_request_id(metadata.get("x-request-id"), self._context.now_ms(), self._context.rng)
+        request_id = self._ids.read(metadata.get("x-request-id"))
         try:
             yield await self._enter(wire, method, metadata, request_id)
         except (asyncio.CancelledError, grpc.aio.AbortError):

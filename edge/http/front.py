@@ -20,7 +20,7 @@ from edge.http.wire.connection import connection_of
 from edge.identity.caller import Caller
 from edge.identity.certificate_owners import NAMES_OF_CLIENTS, CertificateOwners
 from edge.identity.credentials import Credentials
-from edge.tasks.trace import place_of, read_request_id
+from edge.tasks.trace import RequestIds, place_of
 from edge.tasks.turns import Turns
 from schemas.errors import AionError, Unauthenticated
 from schemas.ids import TenantId
@@ -52,6 +52,7 @@ class Front:
         cors: Cors | None,
     ) -> None:
         self._context = context
+        self._ids = RequestIds(context.now_ms(), context.rng)
         self._problems = Problems()
         self._wordings = wordings
         self._cors = cors
@@ -86,7 +87,7 @@ class Front:
 
     def name(self, asked: str | None = None) -> str:
         """The id of a request that asks for this one, or for none."""
-        return read_request_id(asked, self._context.now_ms(), self._context.rng)
+        return self._ids.read(asked)
 
     def submissions(self) -> Mapping[str, Wording]:
         """The paths that tasks are posted to, and how refusals sound there."""

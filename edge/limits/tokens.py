@@ -16,6 +16,7 @@ from edge.tasks.acceptance import Taken
 from edge.tasks.catalogue import Catalogue, Speech
 from schemas.errors import Conflict, InvalidRequest, LogFull
 from schemas.events import Accepted, EndedInBrief, Outcome, read_ended_in_brief
+from schemas.ids import TaskId, TenantId
 from schemas.message import Unreadable, encode
 
 BYTES_OF_TOKEN: Final = 3
@@ -85,9 +86,9 @@ class TokenAllowance:
             self._decide(task, held, counts=counts)
         return taken
 
-    def ended(self, subject: str, _sequence: int, data: bytes) -> None:
-        """The live feed's callback: `aion.live.ended.<outcome>.<tenant>.<task_id>`."""
-        task = subject.split(".", 4)[-1]
+    def ended(self, tenant_id: TenantId, task_id: TaskId, data: bytes) -> None:
+        """The live feed's callback."""
+        task = f"{tenant_id}.{task_id}"
         waiting = self._held.get(task)
         if not waiting:
             return

@@ -1,8 +1,6 @@
 """A bound on how many requests of one kind are open at once, over all and for each tenant or address."""
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from schemas.errors import TooManyRequests
 
@@ -22,14 +20,9 @@ class Bulkhead:
         self.inside = 0
         self._left = asyncio.Event()
 
-    @contextmanager
-    def place(self, owner: str) -> Iterator[None]:
-        """A place while in the block. Raises `TooManyRequests` with `Retry-After` when there is none."""
-        self.enter(owner)
-        try:
-            yield
-        finally:
-            self.leave(owner)
+    def place(self, owner: str) -> "Place":
+        """A place while in the block, which raises `TooManyRequests` with `Retry-After` when there is none."""
+        return Place(self, owner)
 
     def enter(self, owner: str) -> None:
         """Take a place, to be given back by `leave`. Raises `TooManyRequests` as `place` does."""
@@ -55,3 +48,21 @@ class Bulkhead:
         while self.inside:
             self._left.clear()
             await self._left.wait()
+
+
+class Place:
+    """One of an owner's, held by `with`."""
+
+    __slots__ = ("_bulkhead", "_owner")
+
+    def __init__(self, bulkhead: Bulkhead, owner: str) -> None:
+        self._bulkhead = bulkhead
+        self._owner = owner
+
+    def __enter__(self) -> None:
+        """Take it. Raises as `Bulkhead.enter`."""
+        self._bulkhead.enter(self._owner)
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        self._bulkhead.leave(self._owner)

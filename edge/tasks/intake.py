@@ -1,7 +1,7 @@
 """How a task comes in, whatever the door: a place, an order, its durable acceptance, and the wait for its end."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from edge.settings import EdgeSettings
 from edge.tasks.acceptance import Taken, Times, accept, accepted_event, meet
 from edge.tasks.admission import Admission
 from edge.tasks.allowance import Allowance
-from edge.tasks.bulkhead import Bulkhead
+from edge.tasks.bulkhead import Bulkhead, Place
 from edge.tasks.catalogue import Catalogue
 from edge.tasks.open_tasks import OpenTasks
 from edge.tasks.reading import result_bytes
@@ -69,8 +69,7 @@ class Intake:
         self._share_of_backlog = max(1, int(settings.max_backlog * settings.tenant_share))
         self.open_tasks = OpenTasks(self._share_of_backlog, context.now_ms)
 
-    @contextmanager
-    def place(self, tenant_id: TenantId) -> Iterator[None]:
+    def place(self, tenant_id: TenantId) -> Place:
         """Room for one submission of the tenant, held while it is read, accepted and waited for.
 
         Raises `Unavailable`, `BusDisconnected`, `LogFull`, `Overloaded` or `TooManyRequests` before anything is read.
@@ -83,11 +82,7 @@ class Intake:
         self._admission.check()
         if self._admission.backlog >= self._share_of_backlog:
             self.open_tasks.check(tenant_id)
-        self.bulkhead.enter(tenant_id)
-        try:
-            yield
-        finally:
-            self.bulkhead.leave(tenant_id)
+        return self.bulkhead.place(tenant_id)
 
     def order(self, task: TaskRequest, tenant_id: TenantId, naming: Naming, traceparent: str | None) -> Order:
         """The order for `task`.

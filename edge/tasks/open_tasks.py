@@ -43,10 +43,9 @@ class OpenTasks:
         of_tenant[event.task_id] = event.brief.deadline_ms
         return True
 
-    def ended(self, subject: str, _sequence: int, _data: bytes) -> None:
-        """The live feed's callback: a subject that ends in `<tenant>.<task_id>`."""
-        head, _, task_id = subject.rpartition(".")
-        self.remove(TenantId(head.rpartition(".")[2]), TaskId(task_id))
+    def ended(self, tenant_id: TenantId, task_id: TaskId, _data: bytes) -> None:
+        """The live feed's callback."""
+        self.remove(tenant_id, task_id)
 
     async def watch(self) -> None:
         """Forget those whose end was never heard, again and again."""

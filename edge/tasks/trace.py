@@ -1,6 +1,7 @@
 """Request ids and the W3C trace context (Trace Context level 1, section 3.2)."""
 
 import re
+from itertools import count
 from random import Random
 from typing import Final
 
@@ -19,9 +20,16 @@ def read_traceparent(text: str | None, random_bytes: bytes) -> str:
     return f"00-{value[:32]}-{value[32:]}-00"
 
 
-def read_request_id(text: str | None, now_ms: int, rng: Random) -> str:
-    """The client's `X-Request-Id` when it is harmless to repeat, else a fresh one."""
-    return text if text and is_request_id(text) else uuid7(now_ms, rng.randbytes(10))
+class RequestIds:
+    """What requests are called. Fresh ids are one UUID for all, and a number behind it."""
+
+    def __init__(self, now_ms: int, rng: Random) -> None:
+        self._prefix = uuid7(now_ms, rng.randbytes(10))
+        self._numbers = count(1)
+
+    def read(self, text: str | None) -> str:
+        """The client's `X-Request-Id` when it is harmless to repeat, else a fresh one."""
+        return text if text and is_request_id(text) else f"{self._prefix}-{next(self._numbers):x}"
 
 
 def is_request_id(text: str) -> bool:

@@ -2,11 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TypeAlias
 
 from structlog.typing import FilteringBoundLogger
 
+from bus.deadlines import Deadlines
 from bus.port import Bus
 from schemas.errors import AionError
 from schemas.ids import TaskId, TenantId
@@ -20,11 +20,22 @@ BACKOFF = 2.0
 class Waiter:
     """One request's wait. Register it before the append, so that no end can pass unseen, and leave it (`with`)."""
 
-    def __init__(self, due_s: float, recheck_s: float, leave: "Callable[[Waiter], None]") -> None:
+    __slots__ = ("_deadlines", "_leave", "due_s", "future", "key", "recheck_s")
+
+    def __init__(
+        self,
+        key: Key,
+        future: "asyncio.Future[bytes | None]",
+        deadlines: "Deadlines[Waiter]",
+        leave: "Callable[[Waiter], None]",
+        recheck_s: float,
+    ) -> None:
+        self._deadlines = deadlines
         self._leave = leave
-        self.due_s = due_s
+        self.key = key
+        self.due_s = 0.0
         self.recheck_s = recheck_s
-        self.future: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self.future = future
 
     def __enter__(self) -> "Waiter":
         """Itself, registered already."""
@@ -36,11 +47,11 @@ class Waiter:
 
     async def wait(self, timeout_s: float) -> bytes | None:
         """The terminal event as the log holds it, None when it did not come in time or the edge drains."""
-        timer = asyncio.get_running_loop().call_later(timeout_s, self.give, None)
+        self._deadlines.add(self, timeout_s)
         try:
             return await self.future
         finally:
-            timer.cancel()
+            self._deadlines.drop(self)
 
     def give(self, data: bytes | None) -> None:
         """Hand over the end; only the first counts."""
@@ -58,6 +69,8 @@ class Waiting:
         self._recheck_s = recheck_s
         self._waiters: dict[Key, dict[Waiter, None]] = {}
         self._reconnects = bus.reconnects
+        self._loop = asyncio.get_running_loop()
+        self._deadlines: Deadlines[Waiter] = Deadlines(lambda waiter: waiter.give(None))
         self.closed = False
         self.heard = 0
         """Ends of tasks, of all edges."""
@@ -67,17 +80,17 @@ class Waiting:
     def register(self, tenant_id: TenantId, task_id: TaskId) -> Waiter:
         """A waiter for the task, forgotten on leaving it."""
         key = (tenant_id, task_id)
-        waiter = Waiter(self._clock() + self._recheck_s, self._recheck_s, partial(self._forget, key))
+        waiter = Waiter(key, self._loop.create_future(), self._deadlines, self._forget, self._recheck_s)
+        waiter.due_s = self._clock() + self._recheck_s
         if self.closed:
             waiter.give(None)
         self._waiters.setdefault(key, {})[waiter] = None
         return waiter
 
-    def ended(self, subject: str, _sequence: int, data: bytes) -> None:
-        """The live feed's callback: `aion.live.ended.<outcome>.<tenant>.<task_id>`."""
+    def ended(self, tenant_id: TenantId, task_id: TaskId, data: bytes) -> None:
+        """The live feed's callback."""
         self.heard += 1
-        tenant_id, _, task_id = subject.rpartition(".")
-        self._give((TenantId(tenant_id.rpartition(".")[2]), TaskId(task_id)), data)
+        self._give((tenant_id, task_id), data)
 
     async def watch(self) -> None:
         """The safety net: looks into the log for tasks waited for long, and for all after a reconnect."""
@@ -121,11 +134,11 @@ class Waiting:
             self.rescued += 1
             self._give(key, entry.data)
 
-    def _forget(self, key: Key, waiter: Waiter) -> None:
-        waiters = self._waiters.get(key, {})
+    def _forget(self, waiter: Waiter) -> None:
+        waiters = self._waiters.get(waiter.key, {})
         waiters.pop(waiter, None)
         if not waiters:
-            self._waiters.pop(key, None)
+            self._waiters.pop(waiter.key, None)
 
     def _give(self, key: Key, data: bytes | None) -> None:
         for waiter in self._waiters.get(key, ()):

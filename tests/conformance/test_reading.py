@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from bus.port import Entry
-from schemas.message import changed
+from schemas.events import read_head
+from schemas.ids import TaskId, TenantId
+from schemas.message import changed, encode
 
 
 async def test_a_reader_replays_and_then_goes_on_live(ground: Any, given: Any, collect: Any) -> None:
@@ -170,34 +172,34 @@ async def test_follow_can_be_left_early(ground: Any, given: Any) -> None:
 
 async def test_the_live_feed_brings_what_was_stored_as_it_was_stored(ground: Any, given: Any, eventually: Any) -> None:
     task_id = given.task_id()
-    seen: list[tuple[str, int, bytes]] = []
+    seen: list[tuple[TenantId, TaskId, bytes]] = []
     async with ground.bus() as writer, ground.bus() as bus:
         before = await writer.log.append(given.accepted(given.task_id()), after=0)
         await writer.log.append(changed(given.ended(given.task_id()), task_id="x"), after=0)
         async with bus.log.live("ended", lambda *message: seen.append(message)):
             first = await writer.log.append(given.accepted(task_id), after=0)
             ended = given.ended(task_id)
-            second = await writer.log.append(ended, after=first)
+            await writer.log.append(ended, after=first)
             await eventually(lambda: seen)
         await writer.log.append(given.ended(given.task_id()), after=0)
         entry = await bus.log.last(given.tenant_id, task_id)
     assert entry is not None
     assert before < first
     (message,) = seen
-    assert message == (entry.subject, second, entry.data)
+    assert message == (given.tenant_id, task_id, entry.data)
     assert entry.subject == f"aion.task.ended.completed.{given.tenant_id}.{task_id}"
 
 
 async def test_the_live_feed_never_shows_a_refused_append(ground: Any, given: Any, eventually: Any) -> None:
     task_ids = [given.task_id() for _ in range(20)]
-    seen: list[int] = []
-    async with ground.bus() as one, ground.bus() as two, one.log.live("ended", lambda _, n, __: seen.append(n)):
+    seen: list[bytes] = []
+    async with ground.bus() as one, ground.bus() as two, one.log.live("ended", lambda _, __, data: seen.append(data)):
         starts = {id_: await one.log.append(given.accepted(id_), after=0) for id_ in task_ids}
+        ends = [(bus, given.ended(id_)) for id_ in task_ids for bus in (one, two)]
         results = await asyncio.gather(
-            *(bus.log.append(given.ended(id_), after=starts[id_]) for id_ in task_ids for bus in (one, two)),
-            return_exceptions=True,
+            *(bus.log.append(end, after=starts[end.task_id]) for bus, end in ends), return_exceptions=True
         )
-        won = sorted(result for result in results if isinstance(result, int))
+        won = sorted(encode(end) for (_, end), result in zip(ends, results, strict=True) if isinstance(result, int))
         await eventually(lambda: len(seen) >= len(task_ids))
         await one.log.info()
     assert sorted(seen) == won
@@ -208,13 +210,13 @@ async def test_the_live_feed_never_shows_a_refused_append(ground: Any, given: An
 async def test_the_live_feed_brings_one_kind_only(ground: Any, given: Any, eventually: Any, taken: str) -> None:
     seen: list[str] = []
     task_id = given.task_id()
-    async with ground.bus() as bus, bus.log.live(taken, lambda subject, _, __: seen.append(subject)):
+    async with ground.bus() as bus, bus.log.live(taken, lambda _, __, data: seen.append(read_head(data).event)):
         first = await bus.log.append(given.accepted(task_id), after=0)
         second = await bus.log.append(given.routed(task_id), after=first)
         await bus.log.append(given.ended(task_id), after=second)
         await eventually(lambda: seen)
         await bus.log.info()
-    assert [subject.split(".")[2] for subject in seen] == [taken]
+    assert seen == [taken]
 
 
 async def _follow(bus: Any, tenant_id: str, task_id: str, after: int = 0) -> list[Entry]:

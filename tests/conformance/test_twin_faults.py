@@ -9,6 +9,7 @@ import pytest
 from bus.memory import MemoryBus, MemoryServer
 from bus.subjects import accepted
 from schemas.errors import BusDisconnected, Unavailable, WrongSequence
+from schemas.ids import TaskId
 from schemas.task import Priority
 
 
@@ -55,11 +56,11 @@ async def test_a_killed_connection_refuses_everything_and_says_so(given: Any) ->
 async def test_while_a_connection_is_away_calls_fail_and_what_waits_goes_on_afterwards(given: Any) -> None:
     server = MemoryServer()
     bus, other = MemoryBus(server), MemoryBus(server)
-    heard: list[int] = []
+    heard: list[TaskId] = []
     async with (
         bus.log.read(0) as reader,
         bus.queue.take(accepted(Priority.NORMAL), slots=1) as taker,
-        bus.log.live("accepted", lambda _subject, sequence, _data: heard.append(sequence)),
+        bus.log.live("accepted", lambda _tenant_id, task_id, _data: heard.append(task_id)),
         bus.kv.view("MODULES") as view,
     ):
         reading, taking = asyncio.create_task(reader.next(60)), asyncio.create_task(taker.get())

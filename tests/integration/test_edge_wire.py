@@ -14,6 +14,7 @@ from actors.runtime import Context
 from bus import subjects
 from bus.memory import MemoryBus, MemoryServer
 from edge.actor import Edge
+from edge.http.wire.sieve import Found, Sieve
 from edge.settings import EdgeSettings
 from schemas.ids import TenantId
 from schemas.keys import RANDOM_BYTES, mint, record_key
@@ -83,6 +84,35 @@ async def test_a_connection_is_kept_and_every_answer_is_whole() -> None:
             assert (fields["Cache-Control"], fields["Preference-Applied"]) == ("no-store", "respond-async")
             assert "Connection" not in fields
             assert fields["Location"] == json.loads(body)["status_url"]
+
+
+async def test_nothing_is_parsed_once_more_because_a_body_was_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: list[bytes] = []
+    feed = Sieve.feed_data
+
+    def note(sieve: Sieve, data: bytes) -> Found:
+        parsed.append(data)
+        return feed(sieve, data)
+
+    monkeypatch.setattr(Sieve, "feed_data", note)
+    async with wire() as client:
+        client.post()
+        client.writer.write(BODY)
+        assert (await client.answer())[0] == 202
+    assert b"".join(parsed).endswith(BODY)
+    assert b"" not in parsed
+
+
+async def test_a_body_that_is_larger_than_what_is_read_ahead_comes_whole() -> None:
+    """Reading pauses in the middle of it, and goes on."""
+    body = b'{"intent": "greet", "params": {"text": "%b"}}' % (b"x" * 250_000)
+    async with wire(max_body_bytes=262_144) as client:
+        for _ in range(2):
+            client.post(framing=f"Content-Length: {len(body)}")
+            for start in range(0, len(body), 50_000):
+                client.writer.write(body[start : start + 50_000])
+                await asyncio.sleep(0.005)
+            assert (await client.answer())[0] == 202
 
 
 async def test_requests_that_come_at_once_are_answered_in_order() -> None:

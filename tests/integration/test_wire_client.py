@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from bus.nats.client import Listener
 from bus.nats.connection import Connection, connect
-from bus.nats.message import Message
+from bus.nats.message import Message, encode_headers
 from bus.nats.wire import WireClient, open_wire
 from bus.settings import BusSettings
 from schemas.errors import BusDisconnected, NoResponders, Unavailable
@@ -84,7 +84,7 @@ async def echoed(connection: Connection) -> bytes:
     """A round trip through the server."""
     heard: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
     await connection.subscribe("echo", heard.set_result)
-    await connection.publish("echo", b"hello", headers={"A": "1"})
+    await connection.publish("echo", b"hello", head=encode_headers({"A": "1"}))
     async with asyncio.timeout(5):
         message = await heard
     assert message.headers == {"A": "1"}
@@ -256,7 +256,7 @@ async def test_who_waits_for_a_server_that_reads_nothing_is_told_so() -> None:
 
     async def flood(client: WireClient) -> None:
         while not client.congested:
-            client.publish("x", bytes(1 << 20), "", None)
+            client.publish("x", bytes(1 << 20), "", b"")
             await asyncio.sleep(0)
 
     async with scripted(then_deaf) as url, open_wire(BusSettings(url=url), Told()) as client, asyncio.timeout(10):
@@ -278,7 +278,7 @@ async def test_a_server_that_takes_nothing_for_too_long_is_left_before_memory_fi
     async with scripted(then_deaf) as url, open_wire(BusSettings(url=url), told) as client, asyncio.timeout(10):
         with contextlib.suppress(BusDisconnected):
             while not told.lost.is_set():
-                client.publish("x", bytes(1 << 20), "", None)
+                client.publish("x", bytes(1 << 20), "", b"")
                 await asyncio.sleep(0)
         await told.lost.wait()
 

@@ -10,8 +10,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import structlog
 
-from bus.nats.client import Headers, Listener, OnMessage, Subscription, loop_ended
-from bus.nats.message import Message, encode_headers
+from bus.nats.client import Listener, OnMessage, Subscription, loop_ended
+from bus.nats.message import Message
 from bus.nats.wire.handshake import Refused, servers_of, shake_hands
 from bus.nats.wire.link import Link
 from bus.settings import BusSettings
@@ -71,13 +71,13 @@ class WireClient:
             raise BusDisconnected(f"the bus took nothing for {timeout_s:g} s", retry_after_s=1.0) from error
         self._up()
 
-    def publish(self, subject: str, payload: bytes, reply: str, headers: Headers | None) -> None:
+    def publish(self, subject: str, payload: bytes, reply: str, head: bytes) -> None:
         """See `Client.publish`."""
-        self._up().write(_pub(subject, payload, reply, headers))
+        self._up().write(_pub(subject, payload, reply, head))
 
     def publish_lazily(self, subject: str, payload: bytes) -> None:
         """See `Client.publish_lazily`."""
-        self._up().write_lazily(_pub(subject, payload, "", None))
+        self._up().write_lazily(_pub(subject, payload, "", b""))
 
     async def subscribe(self, subject: str, callback: OnMessage, queue: str) -> Subscription:
         """See `Client.subscribe`. While disconnected it is made with the next link."""
@@ -215,12 +215,11 @@ class WireClient:
         return self._link
 
 
-def _pub(subject: str, payload: bytes, reply: str, headers: Headers | None) -> bytes:
-    if not headers:
-        return b"".join((f"PUB {subject} {reply} {len(payload)}\r\n".encode(), payload, b"\r\n"))
-    head = encode_headers(headers)
+def _pub(subject: str, payload: bytes, reply: str, head: bytes) -> bytes:
+    if not head:
+        return b"%b%b\r\n" % (f"PUB {subject} {reply} {len(payload)}\r\n".encode(), payload)
     line = f"HPUB {subject} {reply} {len(head)} {len(head) + len(payload)}\r\n"
-    return b"".join((line.encode(), head, payload, b"\r\n"))
+    return b"%b%b%b\r\n" % (line.encode(), head, payload)
 
 
 def _sub(subscription: Subscription) -> bytes:

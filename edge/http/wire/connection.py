@@ -101,6 +101,11 @@ class Connection(web.RequestHandler):
         if self._masks is not None:
             self._masks.known = True
 
+    def resume_reading(self, resume_parser: bool = True) -> None:  # aiohttp's signature
+        """Reading goes on, if it was paused; aiohttp asks for it with every body, and would parse nothing once more."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
     def resume_writing(self) -> None:
         """The transport takes more."""
         super().resume_writing()

@@ -1,12 +1,13 @@
 """A served question: who answers it, and what its asker hears when that fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from bus.codec import encode_call
 from bus.nats.endpoint import Endpoint
 from bus.nats.message import Message as Delivered
+from bus.nats.message import decode_headers
 from bus.port import Answer, Call, Question
 from schemas.errors import PayloadTooLarge
 from schemas.message import Message, decode
@@ -35,11 +36,11 @@ class Served:
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         self.tasks.append(asyncio.get_running_loop().create_task(work))
 
-    def post(self, subject: str, payload: bytes, *, headers: Mapping[str, str] | None = None) -> None:
+    def post(self, subject: str, payload: bytes, *, head: bytes = b"") -> None:
         if len(payload) > self.limit_bytes:
             raise PayloadTooLarge("too much")
         assert subject not in self.heard
-        self.heard[subject] = headers["Aion-Code"] if headers else decode(payload, Ask).number
+        self.heard[subject] = decode_headers(head)["Aion-Code"] if head else decode(payload, Ask).number
 
     def ask(self, count: int) -> None:
         for number in range(count):

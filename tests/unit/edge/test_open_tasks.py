@@ -5,7 +5,7 @@ from story import NOW_MS, Story
 
 from edge.tasks.open_tasks import GRACE_MS, OpenTasks
 from schemas.errors import TooManyRequests
-from schemas.ids import TenantId
+from schemas.ids import TaskId, TenantId
 
 ACME, OTHER = TenantId("acme"), TenantId("other")
 DEADLINE_MS = NOW_MS + 60_000
@@ -43,16 +43,16 @@ def test_an_end_makes_room_once_however_often_it_is_heard(open_tasks: OpenTasks)
     story = Story()
     for name in ("t1", "t2"):
         open_tasks.add(story.accepted(name))
-    for subject in ("aion.task.ended.completed.acme.t1", "aion.task.ended.failed.acme.t1"):
-        open_tasks.ended(subject, 7, b"{}")
+    for _ in range(2):
+        open_tasks.ended(ACME, TaskId("t1"), b"{}")
     assert open_tasks.of(ACME) == 1
     open_tasks.check(ACME)
 
 
 def test_ends_of_others_count_for_nothing(open_tasks: OpenTasks) -> None:
     open_tasks.add(Story().accepted("t1"))
-    open_tasks.ended("aion.task.ended.completed.other.t1", 7, b"{}")
-    open_tasks.ended("aion.task.ended.completed.acme.t2", 8, b"{}")
+    open_tasks.ended(TenantId("other"), TaskId("t1"), b"{}")
+    open_tasks.ended(ACME, TaskId("t2"), b"{}")
     assert open_tasks.of(ACME) == 1
 
 

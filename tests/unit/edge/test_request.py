@@ -17,7 +17,7 @@ from edge.tasks.request import (
     name_task,
     read_request,
 )
-from edge.tasks.trace import read_request_id, read_traceparent
+from edge.tasks.trace import RequestIds, is_request_id, read_traceparent
 from schemas.errors import InvalidRequest
 from schemas.ids import TenantId, keyed_task_id
 
@@ -113,5 +113,8 @@ def test_only_a_valid_trace_context_is_taken_over() -> None:
 
 
 def test_a_request_id_is_repeated_only_when_harmless() -> None:
-    assert read_request_id("abc-1", 0, Random(1)) == "abc-1"
-    assert read_request_id("a b\r\n", 0, Random(1)) != "a b\r\n"
+    ids = RequestIds(0, Random(1))
+    assert ids.read("abc-1") == "abc-1"
+    fresh = [ids.read(asked) for asked in ("a b\r\n", "x" * 129, "", None)]
+    assert len(set(fresh)) == 4
+    assert all(map(is_request_id, fresh))

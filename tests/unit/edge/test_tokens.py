@@ -62,7 +62,7 @@ class World:
             event_id=EventId(uuid7(2)), tenant_id=ACME, task_id=TaskId("t1"), at_ms=2, outcome=outcome, intent=CHAT,
             engine=ENGINE, engine_name=engine, usage=Usage(latency_ms=1, tokens=tokens),
         )  # fmt: skip
-        self.allowance.ended(f"aion.live.ended.{outcome}.acme.t1", 7, encode(ended))
+        self.allowance.ended(ACME, TaskId("t1"), encode(ended))
 
     async def left(self) -> int:
         await asyncio.sleep(0.001)  # `watch` settles

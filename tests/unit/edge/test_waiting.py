@@ -51,8 +51,8 @@ async def test_every_waiter_of_a_task_gets_its_end_and_is_forgotten() -> None:
     waiting = Waiting(MemoryBus(MemoryServer()), structlog.get_logger(), lambda: 0.0, 5)
     data = encode(ended())
     with waiting.register(TENANT, TASK) as one, waiting.register(TENANT, TASK) as two:
-        waiting.ended("aion.live.ended.cancelled.other.t", 1, b"not theirs")
-        waiting.ended("aion.live.ended.cancelled.acme.t", 2, data)
+        waiting.ended(TenantId("other"), TASK, b"not theirs")
+        waiting.ended(TENANT, TASK, data)
         assert await one.wait(1) == await two.wait(1) == data
     assert not waiting._waiters
 
