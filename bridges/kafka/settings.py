@@ -12,6 +12,12 @@ class KafkaSettings(ProjectionSettings):
     """One bridge over one log. The three timeouts nest: ours < the client's request < the transaction's."""
 
     batch_events: int = Field(default=20_000, ge=1, le=50_000, description="The most events of one transaction.")
+    linger_ms: int = Field(
+        default=30,
+        ge=0,
+        le=1000,
+        description="How long a batch that is not full waits for more at most: twice what the last write took.",
+    )
     bootstrap: str = Field(default="127.0.0.1:9092", description="host:port[,host:port...]")
     tls: bool = Field(default=False, description="Speak TLS; naming a file below demands it as well.")
     tls_ca: Path | None = Field(default=None, description="PEM file; without one the system's authorities count.")

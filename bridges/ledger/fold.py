@@ -136,8 +136,8 @@ def _add(folded: Folded, entry: Entry, event: TaskEvent) -> None:
 
 def _brief(row: TaskRow, event: Accepted | Routed | AttemptFailed) -> None:
     row.intent = event.brief.intent
-    row.priority = event.brief.priority.value
-    row.privacy = event.brief.privacy.value
+    row.priority = event.brief.priority
+    row.privacy = event.brief.privacy
     row.accepted_at_ms = event.brief.accepted_at_ms
 
 
@@ -145,8 +145,8 @@ def _end(row: TaskRow, event: Ended) -> None:
     result = canonical_result(event)
     row.intent = event.intent
     row.engine = event.engine_name or row.engine
-    row.outcome = event.outcome.value
-    row.status = result.status.value
+    row.outcome = event.outcome
+    row.status = result.status
     row.ended_at_ms = event.at_ms
     row.cost_nanousd = event.usage.cost_nanousd
     row.result = encode(result).decode()
@@ -160,7 +160,7 @@ def _usage(entry: Entry, event: Ended) -> UsageRow:
         intent=event.intent,
         engine=event.engine_name,
         route=event.engine.route,
-        outcome=event.outcome.value,
+        outcome=event.outcome,
         tokens=event.usage.tokens,
         latency_ms=event.usage.latency_ms,
         cost_nanousd=event.usage.cost_nanousd,

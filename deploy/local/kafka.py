@@ -56,8 +56,6 @@ class Kafka:
     def prepare(self, place: Place) -> Launch:
         """Fetch the jars once, write `server.properties`, format the log folder once."""
         java = _tool("java", "a Java runtime, 17 or newer")
-        nice = shutil.which("nice")
-        yielding = (nice, "-n", "5") if nice else ()  # no task waits for Kafka: what one waits for goes first
         jars = fetch_jars(place)
         data = place.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
@@ -75,7 +73,7 @@ class Kafka:
                 str(config),
             )  # an id may begin with a dash
             run((*start, "kafka.tools.StorageTool", *options), what="kafka format", timeout_s=60)
-        return Launch((*yielding, *start, "kafka.Kafka", str(config)), _version(jars), data)
+        return Launch((*start, "kafka.Kafka", str(config)), _version(jars), data)
 
     def check(self, place: Place) -> None:
         """Ask for the cluster's metadata: ready when a broker and a controller are named."""
