@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from actors.runtime.actor import Context
 from bridges.beacon import Beacon
+from bridges.lags import Lags
 from bridges.position import Batch, Position, check_anchor, check_batch, check_source
 from bridges.writing import one_write_at_a_time
 from bus.port import Entry, Log
@@ -121,6 +122,7 @@ class Projection:
         self._log: Log = context.bus.log
         self._figures = Figures()
         self._beacon = Beacon(name, context)
+        self._lags = Lags()
         self.name = name
 
     def ready(self) -> str | None:
@@ -128,13 +130,16 @@ class Projection:
         return self._figures.waiting
 
     def status(self) -> Mapping[str, object]:
-        """Figures since the start of the process."""
+        """Figures since the start of the process; the ages of events at their commit over the last writes."""
         at = self._figures.position
+        p50_ms, p99_ms = self._lags.percentiles_ms(0.5, 0.99)
         return {
             "sequence": at.sequence if at else 0,
             "events": self._figures.events,
             "writes": self._figures.writes,
             "failures": self._figures.failures,
+            "lag_p50_ms": round(p50_ms, 1),
+            "lag_p99_ms": round(p99_ms, 1),
             "standby": self._figures.standby,
             "waiting": self._figures.waiting,
         }
@@ -261,6 +266,8 @@ class Projection:
         await sink.write(batch)
         self._figures.writes += 1
         self._figures.events += len(batch.entries)
+        now_ms, first, last = self._context.now_ms(), batch.entries[0], batch.entries[-1]
+        self._lags.add(len(batch.entries), now_ms - first.at_ns / 1e6, now_ms - last.at_ns / 1e6)
         self._moved(batch.up_to, batch.entries[-1])
 
     def _begun(self, position: Position | None, first: Entry) -> None:

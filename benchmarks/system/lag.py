@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
+from typing import Any
 
 from benchmarks.floor.wire import Wire
 from bus.subjects import LOG_STREAM
@@ -68,12 +69,20 @@ async def last_sequence(wire: Wire) -> int:
 
 async def position(wire: Wire, projection: str) -> int | None:
     """The sequence up to which the projection has committed; None while it is not following the log."""
+    status = await _status(wire, projection)
+    return int(status["sequence"]) if status is not None and not status.get("waiting") else None
+
+
+async def own_lags_ms(wire: Wire, projection: str) -> tuple[float, float]:
+    """The ages (p50, p99) of the events of its last writes at their commit, as the projection knows them."""
+    status = await _status(wire, projection) or {}
+    return float(status.get("lag_p50_ms", "nan")), float(status.get("lag_p99_ms", "nan"))
+
+
+async def _status(wire: Wire, projection: str) -> dict[str, Any] | None:
     answer = await wire.ask(f"$SRV.STATS.{projection}")
-    if not answer:
-        return None
-    data = json.loads(answer).get("data") or {}
-    data = data.get("status", data)
-    return None if data.get("waiting") else int(data.get("sequence", 0))
+    data: dict[str, Any] | None = json.loads(answer).get("data") if answer else None
+    return data if data and "sequence" in data else None
 
 
 async def reached(wire: Wire, reader: str, sequence: int) -> int:
