@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [--json] [--floor-only] [--mode MODE]`: floor and system side by side."""
+"""`python -m benchmarks [--quick] [--json] [--floor-only] [--mode MODE]`: two floors and the system side by side."""
 
 import argparse
 import asyncio
@@ -10,8 +10,9 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import floor, report, system
-from benchmarks.figures import Round
+from benchmarks.figures import Rounds
 from benchmarks.floor.measure import measure as measure_floor
+from benchmarks.floor.measure import measure_hops
 from benchmarks.system.measure import measure as measure_system
 from benchmarks.workload import MODES, QUICK, Plan, Sync
 
@@ -26,31 +27,30 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-async def one_mode(plan: Plan, mode: Sync, *, floor_only: bool) -> tuple[list[Round], list[Round]]:
-    """Rounds of the floor and of the system, taken in turns, each on fresh servers."""
-    floors: list[Round] = []
-    systems: list[Round] = []
+async def one_mode(plan: Plan, mode: Sync, *, floor_only: bool) -> Rounds:
+    """Rounds of both floors and of the system, taken in turns, each on fresh servers."""
+    found = Rounds([], [], [])
+    subjects = [(found.floor, measure_floor), (found.hops, measure_hops)]
+    subjects += [] if floor_only else [(found.system, measure_system)]
     for _ in range(plan.rounds):
-        with tempfile.TemporaryDirectory(prefix="aion-bench-") as folder:
-            floors.append(await measure_floor(Path(folder) / "floor", plan, mode))
-        if not floor_only:
+        for rounds, measure in subjects:
             with tempfile.TemporaryDirectory(prefix="aion-bench-") as folder:
-                systems.append(await measure_system(Path(folder) / "system", plan, mode))
-    return floors, systems
+                rounds.append(await measure(Path(folder) / "run", plan, mode))
+    return found
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and print."""
     options = parse(arguments)
     plan = QUICK if options.quick else Plan()
-    found: dict[Sync, tuple[list[Round], list[Round]]] = {}
+    found: dict[Sync, Rounds] = {}
     if not options.json:
         print("\n".join(f"{name}: {value}" for name, value in report.machine().items()))
     for mode in (options.mode,) if options.mode else MODES:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             found[mode] = runner.run(one_mode(plan, mode, floor_only=options.floor_only))
         if not options.json:
-            print("\n" + report.text(mode, plan, *found[mode]), flush=True)
+            print("\n" + report.text(mode, plan, found[mode]), flush=True)
     if options.json:
         print(report.as_json(plan, found))
     return 0

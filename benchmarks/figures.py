@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import NamedTuple
 
 from benchmarks.load import Sample
 from benchmarks.workload import CLIENT
@@ -61,6 +62,14 @@ def round_of(open_loop: Sample, closed_loop: Sample, before: Usage, after: Usage
         messages_per_task=(after.messages - before.messages) / tasks,
         cpu_us_per_task={name: (after.cpu_us[name] - used) / tasks for name, used in before.cpu_us.items()},
     )
+
+
+class Rounds(NamedTuple):
+    """All rounds of one durability mode: the spine alone, the same with the system's hops, and the system."""
+
+    floor: list[Round]
+    hops: list[Round]
+    system: list[Round]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.figures import Round, Spread, ratios, spreads
+from benchmarks.figures import Round, Rounds, Spread, ratios, spreads
 from benchmarks.workload import Plan, Sync
 
 LABELS: Mapping[str, str] = {
@@ -26,30 +26,37 @@ def machine() -> dict[str, object]:
     return {"cores": os.cpu_count(), "cpu": models[0] if models else "?", "load_average": os.getloadavg()[0]}
 
 
-def text(mode: Sync, plan: Plan, floor: Sequence[Round], system: Sequence[Round]) -> str:
-    """One table: floor, system, and their ratio, each as the median with minimum and maximum."""
+def text(mode: Sync, plan: Plan, found: Rounds) -> str:
+    """One table: floor, the floor with the system's hops, system, each as the median with minimum and maximum.
+
+    The last two columns are the ratio of the system to either.
+    """
     title = "every append fsynced" if mode == "always" else "page-cache mode"
-    low, high = spreads(floor), spreads(system) if system else {}
-    times = ratios(system, floor) if system else {}
-    rows = [f"{title}, {len(floor)} round(s)", f"{'':44}{'floor':>24}{'system':>24}{'ratio':>9}"]
-    for name in dict.fromkeys([*low, *high]):
+    columns = [spreads(rounds) if rounds else {} for rounds in found]
+    times = [ratios(found.system, floor) if found.system else {} for floor in (found.floor, found.hops)]
+    heads = "".join(f"{head:>24}" for head in ("floor", "with hops", "system"))
+    rows = [f"{title}, {len(found.floor)} round(s)", f"{'':44}{heads}{'/floor':>9}{'/hops':>9}"]
+    for name in dict.fromkeys(name for column in columns for name in column):
         label = LABELS.get(name, name.replace("_", " ").replace(".", ": ")).format(
             rate=plan.rate, tasks_open=plan.tasks_open
         )
-        ratio = f"{times[name]:8.2f}x" if name in times else ""
-        rows.append(f"{label:44}{_shown(low.get(name)):>24}{_shown(high.get(name)):>24}{ratio:>9}".rstrip())
+        shown = "".join(f"{_shown(column.get(name)):>24}" for column in columns)
+        ratio = "".join(f"{one[name]:8.2f}x" if name in one else " " * 9 for one in times)
+        rows.append(f"{label:44}{shown}{ratio}".rstrip())
     return "\n".join(rows)
 
 
-def as_json(plan: Plan, found: Mapping[Sync, tuple[Sequence[Round], Sequence[Round]]]) -> str:
-    """Everything, with [minimum, median, maximum] for each figure."""
+def as_json(plan: Plan, found: Mapping[Sync, Rounds]) -> str:
+    """Everything, with [minimum, median, maximum] for each figure; `ratios` are of the system to the floor."""
     modes = {
         mode: {
-            "floor": _numbers(floor),
-            "system": _numbers(system) if system else None,
-            "ratios": ratios(system, floor) if system else None,
+            "floor": _numbers(rounds.floor),
+            "hops": _numbers(rounds.hops),
+            "system": _numbers(rounds.system) if rounds.system else None,
+            "ratios": ratios(rounds.system, rounds.floor) if rounds.system else None,
+            "ratios_to_hops": ratios(rounds.system, rounds.hops) if rounds.system else None,
         }
-        for mode, (floor, system) in found.items()
+        for mode, rounds in found.items()
     }
     shown = {"rate": plan.rate, "tasks_open": plan.tasks_open, "rounds": plan.rounds}
     return json.dumps({"machine": machine(), "plan": shown, "modes": modes}, indent=2)

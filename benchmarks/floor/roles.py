@@ -1,7 +1,8 @@
-"""The floor's two workers, one process each: `python -m benchmarks.floor.roles router|executor URL grouped|singly`.
+"""The floor's workers, one process each: `python -m benchmarks.floor.roles router|executor|celled URL grouped|singly`.
 
 Each answers a delivery by one append after it, and acknowledges once that is stored. The routed event repeats the
-accepted one's bytes; the ended event carries a result of about the size of a summary.
+accepted one's bytes; the ended event carries a result of about the size of a summary. `celled` is the executor that
+sends each payload to a child process and back before.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from collections.abc import Callable
 import uvloop
 
 from benchmarks.floor.appends import Append, Appends
+from benchmarks.floor.cell import open_cell
 from benchmarks.floor.cursor import Pull
 from benchmarks.floor.wire import connect
 from bus.subjects import Cursor, accepted, routed
@@ -35,9 +37,9 @@ def answer_of(role: str) -> tuple[bytes, Next]:
     return b"ended.completed", lambda _: RESULT
 
 
-async def serve(role: str, url: str, *, grouped: bool) -> None:
+async def serve(role: str, url: str, *, grouped: bool, celled: bool) -> None:
     """Work until the server goes away or the process is ended."""
-    wire = await connect(url)
+    wire, cell = await connect(url), await open_cell() if celled else None
     appends = Appends(wire, grouped=grouped)
     kind, payload_of = answer_of(role)
 
@@ -49,7 +51,11 @@ async def serve(role: str, url: str, *, grouped: bool) -> None:
         def done(_stored: bool) -> None:
             wire.publish(ack, b"+ACK")
 
-        appends.append(Append(target, guard, sequence, payload_of(payload), done))
+        item = Append(target, guard, sequence, payload_of(payload), done)
+        if cell is None:
+            appends.append(item)
+        else:
+            cell.run(payload, lambda: appends.append(item))
 
     Pull(wire, cursor_of(role), take).fill()
     await wire.lost
@@ -59,7 +65,8 @@ def main(arguments: list[str]) -> None:
     """Run one role."""
     role, url, mode = arguments
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(serve(role, url, grouped=mode == "grouped"))
+        celled = role == "celled"
+        runner.run(serve("executor" if celled else role, url, grouped=mode == "grouped", celled=celled))
 
 
 if __name__ == "__main__":
