@@ -76,9 +76,10 @@ async def measure(plan: Plan, settings: dict[str, object]) -> Figures:
     try:
         async with _edge(cores[0], settings) as (port, key):
             offer = Offer(HOST, port, key)
-            await offer.connect(plan.connections)
+            await offer.connect(plan.tasks_open)
             await offer.with_open(plan.tasks_open, plan.warm_s)
             peak = await offer.with_open(plan.tasks_open, plan.peak_s)
+            await offer.connect(plan.connections - plan.tasks_open)  # idle ones are cut off in time
             over = await offer.at_rate(plan.over * peak.goodput(), plan.seconds)
             await asyncio.sleep(plan.rest_s)
             after = await offer.at_rate(peak.goodput() / 2, plan.after_s)
