@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.decision import EngineFacts, decide, engines_of, next_attempt
+from router.decision import MAX_REMEMBERED, Decisions, EngineFacts, decide, engines_of, next_attempt
 from schemas.events import Brief
 from schemas.registry import EngineAdvert
 from schemas.task import Priority, Privacy
@@ -122,3 +122,44 @@ def test_retries_only_ever_shrink_the_eligible_set(
 def test_equal_inputs_give_equal_decisions_whatever_their_order(privacy: Privacy) -> None:
     engines = [engine("a", "api", 3), engine("b", "local", 3), engine("c", "local", 3)]
     assert decide(brief(privacy=privacy), engines) == decide(brief(privacy=privacy), list(reversed(engines)))
+
+
+BRIEFS = st.builds(
+    brief,
+    intent=st.sampled_from(["summarize", "translate", "sing"]),
+    privacy=st.sampled_from(Privacy),
+    priority=st.sampled_from(Priority),
+    preferred_engine=st.sampled_from([None, "a", "b", "gone"]),
+    budget_nanousd=st.none() | st.integers(0, 10),
+    p95_ms=st.none() | st.integers(1, 10),
+    accepted_at_ms=st.integers(0, 10),
+    deadline_ms=st.integers(0, 10),
+)
+ENGINES = st.lists(
+    st.builds(
+        engine,
+        name=st.sampled_from("abcd"),
+        route=st.sampled_from(["local", "api"]),
+        free=st.integers(0, 3),
+        intents=st.sampled_from([("summarize",), ("translate",), ("summarize", "translate")]),
+    ),
+    max_size=4,
+    unique_by=lambda one: one.name,
+)
+
+
+@given(st.lists(BRIEFS, max_size=8), ENGINES)
+def test_what_is_remembered_is_what_would_be_decided_whatever_the_tasks_differ_in(
+    briefs: list[Brief], engines: list[EngineFacts]
+) -> None:
+    """A decision that looks at another field of a task must be remembered by it: `local-only` hangs on this."""
+    decisions = Decisions(tuple(engines))
+    for one in briefs:
+        assert decisions.of(one) == decide(one, engines)
+
+
+def test_no_more_is_remembered_than_a_bound_however_many_engines_clients_invent() -> None:
+    decisions = Decisions((engine("wasm"),))
+    for number in range(3 * MAX_REMEMBERED):
+        decisions.of(brief(preferred_engine=f"e{number}"))
+        assert len(decisions._made) <= MAX_REMEMBERED
