@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 _NONE: Mapping[str, str] = MappingProxyType({})
 _VERSION = "NATS/1.0"
+_VERSION_LINE = _VERSION.encode()
 
 
 class Message:
@@ -46,7 +47,7 @@ def encode_headers(headers: Mapping[str, str]) -> bytes:
 
 def head_of(lines: bytes) -> bytes:
     """The header block of fields that each stand in a line of their own, CRLF included."""
-    return b"NATS/1.0\r\n%b\r\n" % lines
+    return b"%b\r\n%b\r\n" % (_VERSION_LINE, lines)
 
 
 def decode_headers(head: bytes) -> Mapping[str, str]:

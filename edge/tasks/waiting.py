@@ -28,12 +28,13 @@ class Waiter:
         future: "asyncio.Future[bytes | None]",
         deadlines: "Deadlines[Waiter]",
         leave: "Callable[[Waiter], None]",
+        due_s: float,
         recheck_s: float,
     ) -> None:
         self._deadlines = deadlines
         self._leave = leave
         self.key = key
-        self.due_s = 0.0
+        self.due_s = due_s
         self.recheck_s = recheck_s
         self.future = future
 
@@ -80,8 +81,8 @@ class Waiting:
     def register(self, tenant_id: TenantId, task_id: TaskId) -> Waiter:
         """A waiter for the task, forgotten on leaving it."""
         key = (tenant_id, task_id)
-        waiter = Waiter(key, self._loop.create_future(), self._deadlines, self._forget, self._recheck_s)
-        waiter.due_s = self._clock() + self._recheck_s
+        future, due_s = self._loop.create_future(), self._clock() + self._recheck_s
+        waiter = Waiter(key, future, self._deadlines, self._forget, due_s, self._recheck_s)
         if self.closed:
             waiter.give(None)
         self._waiters.setdefault(key, {})[waiter] = None

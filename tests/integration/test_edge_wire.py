@@ -14,6 +14,7 @@ from actors.runtime import Context
 from bus import subjects
 from bus.memory import MemoryBus, MemoryServer
 from edge.actor import Edge
+from edge.http.wire.connection import Connection
 from edge.http.wire.sieve import Found, Sieve
 from edge.settings import EdgeSettings
 from schemas.ids import TenantId
@@ -103,16 +104,25 @@ async def test_nothing_is_parsed_once_more_because_a_body_was_read(monkeypatch: 
     assert b"" not in parsed
 
 
-async def test_a_body_that_is_larger_than_what_is_read_ahead_comes_whole() -> None:
-    """Reading pauses in the middle of it, and goes on."""
-    body = b'{"intent": "greet", "params": {"text": "%b"}}' % (b"x" * 250_000)
-    async with wire(max_body_bytes=262_144) as client:
-        for _ in range(2):
-            client.post(framing=f"Content-Length: {len(body)}")
-            for start in range(0, len(body), 50_000):
-                client.writer.write(body[start : start + 50_000])
-                await asyncio.sleep(0.005)
-            assert (await client.answer())[0] == 202
+async def test_a_body_that_came_while_reading_was_paused_comes_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes behind a request that waits, more of it than aiohttp holds: reading pauses, and must go on."""
+    paused: list[Connection] = []
+    pause = Connection.pause_reading
+
+    def note(connection: Connection) -> None:
+        paused.append(connection)
+        pause(connection)
+
+    monkeypatch.setattr(Connection, "pause_reading", note)
+    body = b'{"intent": "greet", "params": {"text": "%b"}}' % (b"x" * 700_000)
+    async with wire(max_body_bytes=786_432) as client:
+        head = f"POST /v1/tasks HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {client.key}\r\nPrefer: wait=1\r\n"
+        client.writer.write(f"{head}Content-Length: {len(BODY)}\r\n\r\n".encode() + BODY)
+        await asyncio.sleep(0.1)
+        client.post(framing=f"Content-Length: {len(body)}")
+        client.writer.write(body)
+        assert [(await client.answer())[0] for _ in range(2)] == [202, 202]
+    assert paused
 
 
 async def test_requests_that_come_at_once_are_answered_in_order() -> None:
