@@ -131,6 +131,7 @@ class Doors:
             "sockets": self._ws.sockets.inside if self._ws is not None else 0,
             "dropped_streams": self._dropped_streams(),
             "slow_heads": self._heads.cut,
+            "slow_readers": self._heads.slow_readers,
             "refused_credentials": self._refusals.total,
             "connections": self._heads.open,
             "connections_turned_away": self._heads.turned_away,

@@ -100,8 +100,10 @@ class Limits:
         if not buckets:
             return Verdict(True, (), ())
         now_us = self._clock_us()
-        least_us = self._memory.levels_us(buckets, now_us)
-        verdict = await self._ask(buckets, least_us) or judge(buckets, least_us, edges=self._edges)
+        verdict = await self._ask(buckets, self._memory.levels_us(buckets, now_us))
+        if verdict is None:  # what this process knew may have changed while it asked
+            now_us = self._clock_us()
+            verdict = judge(buckets, self._memory.levels_us(buckets, now_us), edges=self._edges)
         self._memory.note(buckets, verdict.levels_us, now_us)
         if not verdict.admitted:
             self._refuse(verdict)

@@ -79,13 +79,15 @@ async def accept(log: Log, event: Accepted, *, keyed: bool, within_s: float) -> 
 
 
 async def meet(log: Log, event: Accepted, *, keyed: bool, within_s: float) -> Taken | None:
-    """The task that already has the event's id, None when the log holds none."""
+    """The task that already has the event's id, None when the log does not hold its beginning."""
     entries = await log.events(event.tenant_id, event.task_id, timeout_s=within_s)
     if not entries:
         return None
     history = [read_task_event(entry.data) for entry in entries]
     first, newest = history[0], history[-1]
-    if not isinstance(first, Accepted) or first.fingerprint != event.fingerprint:
+    if not isinstance(first, Accepted):
+        return None  # what it was asked in is gone with its beginning
+    if first.fingerprint != event.fingerprint:
         raise _reused(keyed)
     ended = newest if isinstance(newest, Ended) else None
     return Taken(event.task_id, first.event_id != event.event_id, first.at_ms, ended)

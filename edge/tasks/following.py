@@ -26,7 +26,7 @@ from schemas.message import Unreadable, decode, encode
 LOOK_S: Final = 2.0
 """A lost wake-up costs this much and never an event."""
 PATIENCE_S: Final = 10.0
-"""How long a stream waits for a log that cannot be read."""
+"""How long a stream waits for a bus that cannot be read."""
 
 
 @asynccontextmanager
@@ -56,7 +56,7 @@ class Following:
         self._woken.set()
         self._left = False
         self._event_due = True
-        self._read_at_s = asyncio.get_running_loop().time()
+        self._unreadable_since_s: float | None = None
         self._doubtful = True
         self._look_again = False
         self._kept = 0
@@ -123,7 +123,7 @@ class Following:
     async def next(self, timeout_s: float) -> Item | None:
         """The next item; None when there was none within `timeout_s`, after the end, and once it was left.
 
-        Raises `Unavailable` when the log could not be read for `PATIENCE_S`: others may reach it, follow there.
+        Raises `Unavailable` when the bus could not be read for `PATIENCE_S`: others may reach it, follow there.
         """
         loop = asyncio.get_running_loop()
         end_s = loop.time() + timeout_s
@@ -153,6 +153,20 @@ class Following:
             self._doubtful, self._look_again = self._look_again or self._doubtful, False
 
     async def _look(self) -> Item | None:
+        """What is next; nothing while what may be next cannot be read."""
+        try:
+            item = await self._read()
+        except Unavailable:
+            now_s = asyncio.get_running_loop().time()
+            if self._unreadable_since_s is None:
+                self._unreadable_since_s = now_s
+            if now_s - self._unreadable_since_s > PATIENCE_S:
+                raise
+            return None
+        self._unreadable_since_s = None
+        return item
+
+    async def _read(self) -> Item | None:
         if self._event_due and not self._events:
             await self._read_events()
         item: Item | None = await self._text()
@@ -163,15 +177,11 @@ class Following:
 
     async def _read_events(self) -> None:
         self._event_due = False
-        loop = asyncio.get_running_loop()
         try:
             found = await self._bus.log.events(*self._task, after=self._mark.sequence)
         except Unavailable:
             self._event_due = True
-            if loop.time() - self._read_at_s > PATIENCE_S:
-                raise
-            return
-        self._read_at_s = loop.time()
+            raise
         self._events.extend(map(_item, found))
 
     async def _text(self) -> Said | Missed | None:
@@ -186,43 +196,51 @@ class Following:
         if found is None:
             return None
         if found.sequence > self._mark.sequence:  # of an event that is to be read first
-            self._event_due = not self._events
+            self._event_due = self._event_due or not self._events
             return None
         said = self._deltas.take(self._mark)
         if said is None and self._searched != found:
+            await self._search(found)
             self._searched = found
-            await self._search()
             return await self._text()
         return said or Missed(Bookmark(found.sequence, found.number - 1), missing(self._mark, found))
 
-    async def _search(self) -> None:
-        """Look in the token stream for what is missing; what came behind it makes room, and comes back as it fits."""
+    async def _search(self, found: Bookmark) -> None:
+        """Look in the token stream for what is missing before `found`, the first of what is held.
+
+        What is held makes room, and comes back as it fits; the rest is read again, and where it lies is not known.
+        """
         held, self._deltas = self._deltas, Deltas()
-        await self._replay()
-        self._doubtful = not self._deltas.join(held) or self._doubtful
+        try:
+            await self._replay(found)
+        finally:
+            if not self._deltas.join(held):
+                self._kept, self._doubtful = 0, True
 
-    async def _replay(self) -> None:
-        """Fill up from the token stream; in doubt still when there was no room for all of it."""
-        while True:
-            try:
-                page = await self._bus.tokens.kept(*self._task, after=self._kept)
-            except Unavailable:
-                return
-            if not page:
-                self._doubtful = False
-                return
-            for entry in page:
-                if not self._keep(entry):
-                    self._doubtful = True
-                    return
-                self._kept = entry.sequence
+    async def _replay(self, end: Bookmark | None = None) -> None:
+        """Fill up from the token stream, up to `end`; in doubt still when not all of it was read."""
+        self._doubtful = False  # until it turns out otherwise, or what is heard meanwhile finds no room
+        try:
+            while page := await self._bus.tokens.kept(*self._task, after=self._kept):
+                for entry in page:
+                    if not self._keep(entry, end):
+                        self._doubtful = True
+                        return
+                    self._kept = entry.sequence
+        except BaseException:
+            self._doubtful = True
+            raise
 
-    def _keep(self, entry: Entry) -> bool:
+    def _keep(self, entry: Entry, end: Bookmark | None) -> bool:
+        """False for what is not to be kept now."""
         try:
             delta = decode(entry.data, Delta)
         except Unreadable:
             return True
-        return (delta.lease, delta.number) <= self._mark or self._deltas.add(delta)
+        place = delta.lease, delta.number
+        if place <= self._mark:
+            return True
+        return (end is None or place < end) and self._deltas.add(delta)
 
 
 def _item(entry: Entry) -> Happened | Finished:

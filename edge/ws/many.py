@@ -144,10 +144,15 @@ class ManyTasks:
         await self._end(frame.id, "asked")
 
     async def _end(self, frame_id: str, reason: str) -> None:
-        subscription, task = self._followed[frame_id]
+        """End it and say so; what has ended or is being ended otherwise needs nothing."""
+        followed = self._followed.pop(frame_id, None)
+        if followed is None:
+            return
+        subscription, task = followed
         task.cancel()
         await asyncio.wait([task])
-        await self._say(wording.end(frame_id, reason, subscription.mark))
+        if task.cancelled():
+            await self._say(wording.end(frame_id, reason, subscription.mark))
 
     def _forget(self, frame_id: str, task: "asyncio.Task[None]") -> None:
         if frame_id in self._followed and self._followed[frame_id].task is task:

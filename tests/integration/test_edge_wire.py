@@ -262,6 +262,27 @@ async def test_what_is_no_request_or_too_large_a_head_is_a_problem_and_the_end(h
         assert await client.ended()
 
 
+async def test_who_does_not_take_its_answers_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.http.wire.connection.LEAST_BYTES_S", 1 << 20)
+    async with wire(write_timeout_s=0.1) as client:
+        connections = lambda: client.edge.status()["connections"]  # noqa: E731
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.edge.port, limit=1024)
+        writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 400)
+        while connections() < 2:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(8):
+            while connections() > 1:
+                await asyncio.sleep(0.05)
+        assert client.edge.status()["slow_readers"] == 1
+        with suppress(ConnectionError):
+            while await reader.read(1 << 20):
+                pass
+        writer.close()
+        client.post()
+        client.writer.write(BODY)
+        assert (await client.answer())[0] == 202
+
+
 async def test_connections_past_the_bound_are_told_and_closed() -> None:
     for bound in ("max_connections", "max_connections_per_ip"):
         async with wire(**{bound: 1}) as client:

@@ -19,6 +19,7 @@ from ws_talk import Talk, talking
 
 from bus import subjects
 from edge.tasks.following import Following
+from edge.ws.subscription import Subscription
 from schemas.delta import Delta
 from schemas.events import Accepted, Ended, Outcome, Routed, following, read_task_event
 from schemas.ids import EventId, TaskId, TenantId, uuid7
@@ -382,6 +383,35 @@ async def test_a_drain_answers_what_was_asked_and_tells_every_subscription_where
             await leaving
     assert code == 1012
     assert [(frame["type"], frame.get("id")) for frame in said] == [("accepted", "w"), ("error", None)]
+
+
+async def test_a_subscription_that_is_left_while_others_are_told_of_a_drain_takes_none_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pump = Subscription.pump
+
+    async def leave_slowly(self: Subscription, *of: Any) -> None:
+        try:
+            await pump(self, *of)
+        finally:
+            await asyncio.sleep(0.1)
+
+    monkeypatch.setattr(Subscription, "pump", leave_slowly)
+    async with AsyncExitStack() as stack:
+        twin = await stack.enter_async_context(world(drain_grace_s=0.3))
+        async with talking(twin) as talk:
+            for name in ("a", "b", "c"):
+                await accepted(twin, talk, name)
+                await talk.send("subscribe", id=name, task_id=name)
+                await talk.some(2)
+            leaving = asyncio.create_task(stack.aclose())
+            await soon(lambda: twin.edge.context.draining.is_set())
+            await talk.send("unsubscribe", id="c")
+            code, said = await talk.code()
+        await leaving
+    assert code == 1012
+    ends = sorted((frame["id"], frame["reason"]) for frame in said if frame["type"] == "end")
+    assert ends == [("a", "draining"), ("b", "draining"), ("c", "asked")]
 
 
 class Raw:

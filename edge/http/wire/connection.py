@@ -2,19 +2,24 @@
 
 aiohttp gives a head no deadline of its own: one that comes byte by byte is ended by `keepalive_timeout` alone. And when
 the chunks of a body break, it puts an error behind the request, whose handler goes on waiting for the body. And all who
-wait for a connection to take more wait on one future: cancelling one of them cancels the others, and who comes later.
+wait for a connection to take more wait on one future, for as long as it likes: cancelling one of them cancels the
+others, and who comes later.
 """
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 from aiohttp import web
 
+from bus.waiting import timeout
 from edge.http.problems import unread_problem
 from edge.http.turnstile import Turnstile
 from edge.http.wire.masks import Masks
 from edge.http.wire.sieve import Sieve
+
+LEAST_BYTES_S: Final = 16 << 10
+"""What a client takes of an answer in a second, at least."""
 
 
 class Registry(Protocol):
@@ -26,6 +31,10 @@ class Registry(Protocol):
 
     def lost(self, connection: "Connection", peer: str) -> None:
         """It is gone."""
+        ...
+
+    def cut_off(self) -> None:
+        """One ends because its client does not take its answer."""
         ...
 
 
@@ -40,12 +49,15 @@ class Connection(web.RequestHandler):
         "_peer",
         "_registry",
         "_writable",
+        "_write_timeout_s",
         "broken",
         "busy",
         "since_s",
     )
 
-    def __init__(self, server: web.Server, registry: Registry, turnstile: Turnstile, **settings: Any) -> None:
+    def __init__(
+        self, server: web.Server, registry: Registry, turnstile: Turnstile, *, write_timeout_s: float, **settings: Any
+    ) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **settings)
         self._parser = cast("Any", Sieve(self._parser, self, turnstile))
         self._registry = registry
@@ -55,6 +67,7 @@ class Connection(web.RequestHandler):
         self._masks: Masks | None = None
         self._peer = ""
         self._writable: asyncio.Event | None = None
+        self._write_timeout_s = write_timeout_s
         self.busy = False
         """Whether a request is being answered."""
         self.since_s = 0.0
@@ -118,6 +131,19 @@ class Connection(web.RequestHandler):
                 self._writable = asyncio.Event()
             self._writable.clear()
             await self._writable.wait()
+
+    async def _drain_helper(self) -> None:
+        """aiohttp's wait for the transport to take more. Raises `ConnectionResetError` for a client that takes too little."""
+        transport = self.transport
+        if transport is None:
+            return
+        try:
+            async with timeout(self._write_timeout_s + transport.get_write_buffer_size() / LEAST_BYTES_S):
+                await self.drained()
+        except TimeoutError:
+            self._registry.cut_off()
+            transport.abort()
+            raise ConnectionResetError("the client does not take its answer") from None
 
     @property
     def idle(self) -> bool:

@@ -30,6 +30,8 @@ class Heads:
         self._timer: asyncio.TimerHandle | None = None
         self.cut = 0
         """How many took too long for a head."""
+        self.slow_readers = 0
+        """How many did not take their answer."""
         self.turned_away = 0
 
     @property
@@ -55,6 +57,10 @@ class Heads:
         self._of_peer[peer] -= 1
         if not self._of_peer[peer]:
             del self._of_peer[peer]
+
+    def cut_off(self) -> None:
+        """One ends because its client does not take its answer."""
+        self.slow_readers += 1
 
     def close(self) -> None:
         """Look no more."""

@@ -31,6 +31,7 @@ async def listen(
         "auto_decompress": False,
         "keepalive_timeout": KEEPALIVE_S,
         "max_headers": limits.max_headers,
+        "write_timeout_s": limits.write_timeout_s,
     }
     address = limits.host, limits.port
     site = HeadsSite(runner, *address, heads, turnstile, tls, reuse_port=limits.reuse_port, settings=settings)

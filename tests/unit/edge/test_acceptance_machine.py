@@ -185,3 +185,17 @@ class AcceptanceMachine(RuleBasedStateMachine):
 
 AcceptanceMachine.TestCase.settings = settings(max_examples=50, stateful_step_count=25)
 TestAcceptance = AcceptanceMachine.TestCase
+
+
+def test_a_task_whose_beginning_left_the_log_names_no_other_request() -> None:
+    """Its end is still there and guards the id; what it was asked in is not, so nothing may be said of it."""
+    machine = AcceptanceMachine()
+    machine.hand_in(0, KEYS[0], BODIES[0], 0)
+    machine.run(asyncio.sleep(KEEP_S * 0.6))
+    known = machine.known[KEYS[0]]
+    ended = cancelled_event([known.event], Mark(EventId(uuid7(2, bytes(10))), 2000))
+    machine.run(machine.edges[1].log.append(ended, after=known.sequence))
+    machine.run(asyncio.sleep(KEEP_S * 0.6))
+    with pytest.raises(Unavailable, match="just leaving the log"):
+        machine.run(machine.submit(0, machine.event(KEYS[0], BODIES[0])))
+    machine.teardown()

@@ -1,7 +1,9 @@
 """One stream out of events and deltas: in order, each once, and a hole is always told."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from hypothesis import given
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from bus.memory import MemoryBus, MemoryServer
 from edge.tasks.bookmark import START, Bookmark, read_bookmark
 from edge.tasks.deltas import MAX_DELTAS, Deltas, missing
-from edge.tasks.following import Following, follow
+from edge.tasks.following import LOOK_S, Following, follow
 from edge.tasks.items import Finished, Happened, Item, Missed, Said, told
 from schemas.delta import RUN, Delta, first_number
 from schemas.errors import InvalidRequest, NoResponders, Unavailable
@@ -193,6 +195,76 @@ async def test_a_hole_before_a_full_house_is_filled(world: World) -> None:
         await world.step("ended")
         text = "".join(item.text for item in await rest(following) if isinstance(item, Said))
     assert text == "".join(f"{number} " for number in range(1, 100))
+
+
+@pytest.mark.parametrize(("lost", "mark"), [(range(1, 11), 0), ((11,), 5)], ids=["the first ten", "one of them"])
+async def test_a_hole_costs_what_lies_in_it_and_nothing_behind_it(
+    world: World, lost: Sequence[int], mark: int
+) -> None:
+    await world.step("accepted")
+    await world.step("routed")
+    await world.say(*(number for number in range(1, 301) if number not in lost))
+    async with world.follow(Bookmark(2, mark)) as following:
+        await world.step("ended")
+        found = await rest(following)
+    assert [item.deltas for item in found if isinstance(item, Missed)] == [len(lost)]
+    text = "".join(item.text for item in found if isinstance(item, Said))
+    assert text == "".join(f"{number} " for number in range(mark + 1, 301) if number not in lost)
+
+
+async def test_an_event_waits_while_the_text_before_it_cannot_be_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.step("accepted")
+    await world.step("routed")
+    await world.say(1, 2)
+    unreadable = AsyncMock(side_effect=Unavailable("no token can be read"))
+    async with world.follow(Bookmark(2)) as following:
+        await world.step("ended")
+        with monkeypatch.context() as patch:
+            patch.setattr(world.edge.tokens, "kept", unreadable)
+            assert await following.next(0) is None
+            assert unreadable.await_count == 1
+        assert names(await rest(following)) == [("2.2", "partial"), ("3", "done")]
+
+
+async def test_a_short_absence_of_the_bus_is_waited_for_however_long_ago_the_log_was_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.step("accepted")
+    async with world.follow() as following:
+        assert names(await some(following, 1)) == [("1", "accepted")]
+        assert await following.next(0) is None
+        monkeypatch.setattr("edge.tasks.following.PATIENCE_S", 0.05)
+        await asyncio.sleep(0.1)
+        world.edge.lose()
+        following.stir()
+        assert await following.next(0) is None
+        world.edge.restore()
+        await world.step("routed")
+        assert names(await some(following, 1)) == [("2", "routed")]
+
+
+async def test_an_end_that_comes_while_the_log_is_read_is_not_forgotten(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.step("accepted")
+    async with world.follow() as following:
+        assert names(await some(following, 1)) == [("1", "accepted")]
+        await world.step("routed")
+        read = world.edge.log.events
+
+        async def late(*task: Any, after: int) -> Any:
+            found = await read(*task, after=after)
+            monkeypatch.undo()
+            await world.say(1)
+            await world.step("ended")
+            return found
+
+        monkeypatch.setattr(world.edge.log, "events", late)
+        async with asyncio.timeout(LOOK_S / 2):
+            found = await rest(following)
+    assert names(found) == [("2", "routed"), ("2.1", "partial"), ("3", "done")]
 
 
 async def test_a_log_that_cannot_be_read_for_long_ends_the_stream_with_an_error(

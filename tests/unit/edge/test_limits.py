@@ -148,6 +148,16 @@ async def test_without_redis_each_edge_goes_on_from_what_it_saw_at_its_share() -
         assert [await world.admitted(100, edge=edge) for edge in range(3)] == [20, 20, 20]
 
 
+@pytest.mark.parametrize("how", ["dead", "hangs"])
+async def test_all_that_ask_a_redis_that_goes_away_get_one_burst_together(how: str) -> None:
+    async with world_of() as world:
+        setattr(world.script, how, True)
+        admitted = sum(await asyncio.gather(*(world.asks() for _ in range(500))))
+        assert world.shared[0].lost == 1
+        assert admitted == 120
+        assert await world.admitted(10) == 0
+
+
 async def test_a_redis_that_comes_back_empty_admits_no_second_burst() -> None:
     async with world_of() as world:
         assert await world.admitted(200) == 120
