@@ -110,6 +110,8 @@ def drain(actor: str) -> str:
 
 ROUTER_ACK_WAIT_S: Final = 2.0
 """A router holds a task for milliseconds; one that stands still may hold hundreds, which others route after this."""
+ROUTER_CAP: Final = 65_536
+"""Tasks that wait for an engine are unanswered all the time: past this many others would wait behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +135,12 @@ def is_work(cursor_name: str) -> bool:
 
 def accepted(priority: Priority) -> Cursor:
     """New tasks of one priority, for the routers."""
-    return Cursor(f"accepted-{priority}", f"aion.task.accepted.{priority}.>", ROUTER_ACK_WAIT_S)
+    return Cursor(f"accepted-{priority}", f"aion.task.accepted.{priority}.>", ROUTER_ACK_WAIT_S, ROUTER_CAP)
 
 
 def attempt_failed(priority: Priority) -> Cursor:
     """Tasks whose engine could not answer, for the routers."""
-    return Cursor(f"attempt_failed-{priority}", f"aion.task.attempt_failed.{priority}.>", ROUTER_ACK_WAIT_S)
+    return Cursor(f"attempt_failed-{priority}", f"aion.task.attempt_failed.{priority}.>", ROUTER_ACK_WAIT_S, ROUTER_CAP)
 
 
 def routed(engine: str, priority: Priority, *, cap: int = 1024, ack_wait_s: float = 10.0) -> Cursor:

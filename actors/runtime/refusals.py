@@ -53,6 +53,7 @@ class Refusals:
         self._context = context
         self._actor = actor
         self._counts: Counter[Refusal] = Counter()
+        self._untold: AuditEvent | None = None
         self.total = 0
 
     def note(self, refusal: Refusal) -> None:
@@ -82,15 +83,16 @@ class Refusals:
             await self.tell()
 
     async def tell(self) -> None:
-        """Append what was counted since the last time. What cannot be stored now is kept, and counted on."""
-        while self._counts:
-            refusal, count = self._counts.popitem()
+        """Append what was counted since the last time. An event that may not be stored is told again, the same."""
+        while self._untold is not None or self._counts:
+            event = self._untold or self._event(*self._counts.popitem())
             try:
-                await self._context.bus.log.audit(self._event(refusal, count))
+                await self._context.bus.log.audit(event)
             except AionError as error:
-                self._counts[refusal] += count
-                self._context.log.warning("refusals_untold", code=error.code, kinds=len(self._counts))
+                self._untold = event
+                self._context.log.warning("refusals_untold", code=error.code, kinds=len(self._counts) + 1)
                 return
+            self._untold = None
 
     def _event(self, refusal: Refusal, count: int) -> AuditEvent:
         return AuditEvent(

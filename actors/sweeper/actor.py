@@ -2,18 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from pydantic import BaseModel
 
 from actors.runtime import Actor, Context
+from actors.runtime.logs import failure
 from actors.sweeper import mark
 from actors.sweeper.open_tasks import OpenTask, OpenTasks
 from actors.sweeper.settings import SweeperSettings
 from actors.sweeper.window import window_s
 from bus.port import Entry, LogInfo
 from bus.subjects import POSITIONS
+from bus.waiting import wait_at_most
 from schemas.errors import AionError, DeadlineExceeded, Unavailable, WrongSequence
 from schemas.events import Ended, Outcome
 from schemas.message import Unreadable, decode, encode
@@ -21,6 +23,7 @@ from schemas.registry import ProjectionPosition, SweepMark
 from schemas.result import TaskError, Usage
 
 _TICK_S = 0.25
+_AGAIN_S = 0.5
 _LINGER_S = 0.2
 """Deadlines are grains of a second: nothing is gained by waking at each event."""
 _BURST = 2048
@@ -71,13 +74,14 @@ class Sweeper(Actor):
         """Follow the log until drained; every tick end what is overdue.
 
         What is known is checked against the log whenever the reader had to begin anew: in a log that was recreated or
-        restored there may be other tasks under the sequences that were read.
+        restored there may be other tasks under the sequences that were read. While it cannot be read it is tried again.
         """
-        head = await self._begin()
         while not self.context.draining.is_set():
-            await self._follow(head)
-            with suppress(Unavailable):  # else it follows on what it knows, and is told to begin again
-                head = await self._begin()
+            try:
+                await self._follow(await self._begin())
+            except AionError as error:
+                self.context.log.warning("log_unreadable", again_in_s=_AGAIN_S, **failure(error))
+                await wait_at_most(self.context.draining, _AGAIN_S)
 
     async def _begin(self) -> int:
         """Where the log ends; what is known is forgotten when it is of another log, or of a longer one."""

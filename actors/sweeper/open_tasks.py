@@ -28,6 +28,9 @@ class OpenTask:
     traceparent: str | None = None
 
 
+_FEW = 1024
+
+
 class OpenTasks:
     """Feed it every entry in log order; ask which tasks are overdue.
 
@@ -54,6 +57,9 @@ class OpenTasks:
         key = (event.tenant_id, event.task_id)
         if event.event == "ended":
             self._open.pop(key, None)
+            if len(self._due) > 2 * len(self._open) + _FEW:
+                self._due = [due for due in self._due if due[1:] in self._open]
+                heapq.heapify(self._due)
         elif event.event == "accepted":
             self._accept(key, entry)
         elif key in self._open:

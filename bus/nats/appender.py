@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from bus.deadlines import Deadlines
-from bus.nats.connection import Connection, answered
+from bus.nats.connection import WRONG_SEQUENCE, Connection, answered
 from bus.nats.message import Message as Delivered
 from bus.nats.message import head_of
 from bus.settings import BusSettings
 from schemas.errors import AionError, LogFull, TooManyRequests, Unavailable, WrongSequence
 from schemas.message import Message, decode
 
-_WRONG_SEQUENCE = frozenset({10071, 10164})
 _FULL = frozenset({10047, 10077, 10023, 10122})
 _MAX_BATCH_BYTES = 8 << 20
 """Of payloads: a batch leaves in one write, and a link that cannot send 64 MiB is given up."""
@@ -223,7 +222,7 @@ def _acknowledged(reply: Delivered) -> tuple[int, int]:
     if answer.error is None:
         return answer.seq, answer.count
     code, text = answer.error.err_code, answer.error.description
-    if code in _WRONG_SEQUENCE:
+    if code in WRONG_SEQUENCE:
         raise WrongSequence(f"the log refused the append: {text}")
     if code in _FULL or "maximum" in text:
         raise LogFull(

@@ -27,6 +27,8 @@ from schemas.errors import (
 )
 
 MINIMUM_VERSION = (2, 12)
+WRONG_SEQUENCE = frozenset({10071, 10164})
+"""By these the server refuses what was to follow another message than the newest (server/errors.json)."""
 WRITABLE_S = 5.0
 _FRAMING = 64  # an upper bound of the bytes that framing adds, subject excluded
 

@@ -8,14 +8,13 @@ from types import MappingProxyType
 
 import structlog
 
-from bus.nats.connection import Connection
+from bus.nats.connection import WRONG_SEQUENCE, Connection
 from bus.nats.message import Message, encode_headers
 from bus.nats.reader import Start, StreamReader, open_reader
 from bus.port import DEFAULT_TIMEOUT_S, KvEntry
 from bus.waiting import timeout
 from schemas.errors import Conflict, Unavailable
 
-_WRONG_SEQUENCE = 10071
 _RESTART_S = 1.0
 Changed = Callable[[str, bytes | None], None]
 
@@ -78,7 +77,7 @@ class NatsKv:
         error = answer.get("error")
         if not error:
             return int(answer["seq"])
-        if error.get("err_code") == _WRONG_SEQUENCE:
+        if error.get("err_code") in WRONG_SEQUENCE:
             raise Conflict(f"{key} in {bucket} was written by another")
         raise Unavailable(f"{bucket}/{key} was not written: {error.get('description')}", retry_after_s=1.0)
 

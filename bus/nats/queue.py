@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
@@ -16,13 +17,14 @@ from bus.nats.message import Message
 from bus.nats.stored import entry, place
 from bus.port import DEFAULT_TIMEOUT_S, Delivery, Entry, Taker, TakerStopped
 from bus.subjects import LOG_STREAM, Cursor, is_work
-from schemas.errors import AionError, ServerIncompatible
+from schemas.errors import AionError, ServerIncompatible, Unavailable
 
 _EXPIRES_S = 30.0
 _HEARTBEAT_S = 1.0
 _SILENCE_S = 3 * _HEARTBEAT_S
 _PROGRESS = b"+WPI"
 _ACK = b"+ACK"
+_FULL_S = 0.1
 
 
 @dataclass(eq=False, slots=True)
@@ -40,7 +42,7 @@ class NatsDelivery:
 
     async def give_back(self, delay_s: float = 0.0) -> None:
         """See `bus.port.Delivery.give_back`."""
-        self._answer(b'-NAK {"delay": %d}' % int(delay_s * SECOND_NS))
+        self._answer(_nak(delay_s))
 
     def progress(self) -> None:
         """Tell the server that this one is still being worked on."""
@@ -54,10 +56,14 @@ class NatsDelivery:
 class NatsTaker:
     """`bus.port.Taker`: asks for exactly as many as it has free slots."""
 
-    def __init__(self, connection: Connection, cursor: Cursor, slots: int) -> None:
+    def __init__(
+        self, connection: Connection, cursor: Cursor, slots: int, ensure: Callable[[], Awaitable[None]]
+    ) -> None:
         self._connection = connection
         self._cursor = cursor
         self._slots = slots
+        self._ensure = ensure
+        self._doubtful = False
         self._inbox = connection.inbox()
         self._held: set[NatsDelivery] = set()
         self._ready: asyncio.Queue[NatsDelivery | None] = asyncio.Queue()
@@ -120,14 +126,20 @@ class NatsTaker:
         return len(self._held) * 2 >= self._cursor.max_ack_pending
 
     async def pull_forever(self) -> None:
-        """Keep as many requests open as there are free slots; asks again after silence or a reconnect."""
+        """Keep as many requests open as there are free slots; asks again after silence or a reconnect.
+
+        A cursor that refuses or is silent may be gone, with the log or alone: then it is made again.
+        """
         self._subscription = subscription = await self._connection.subscribe(self._inbox, self.on_message)
         forget = self._connection.on_reconnect(self._reset)
         try:
             while not self._stopped:
+                if self._doubtful and self._connection.connected:
+                    await self._restore()
                 self._pull()
                 await asyncio.sleep(_HEARTBEAT_S)
                 if self._outstanding and self._loop.time() - self._heard_at > _SILENCE_S:
+                    self._doubtful = True
                     self._reset()
         finally:
             forget()
@@ -139,6 +151,14 @@ class NatsTaker:
             await asyncio.sleep(self._cursor.ack_wait_s / 3)
             for delivery in tuple(self._held):
                 delivery.progress()
+
+    async def _restore(self) -> None:
+        try:
+            await self._ensure()
+        except Unavailable as error:
+            structlog.get_logger("bus").warning("cursor_waits", cursor=self._cursor.name, error=error.code)
+        else:
+            self._doubtful = False
 
     def _reset(self) -> None:
         self._outstanding = 0
@@ -171,6 +191,9 @@ class NatsTaker:
             self._on_status(code, message)
             return
         self._outstanding = max(0, self._outstanding - 1)
+        if len(self._held) >= self._slots:  # of requests that were given up and answered all the same
+            self.send(message.reply, _nak(_FULL_S))
+            return
         at = place(message.reply)
         delivery = NatsDelivery(entry(message, at), at.delivered, message.reply, self)
         self._held.add(delivery)
@@ -179,11 +202,12 @@ class NatsTaker:
     def _on_status(self, code: str, message: Message) -> None:
         if code == "100":
             return
-        left = int(message.headers.get("Nats-Pending-Messages", "0"))
-        self._outstanding = max(0, self._outstanding - left) if code in ("408", "409") else 0
+        left = message.headers.get("Nats-Pending-Messages")
+        self._outstanding = 0 if left is None else max(0, self._outstanding - int(left))
         if code == "408":
             self._pull()
-        # Any other refusal waits for the next heartbeat, so that a missing server is not asked in a tight loop.
+        else:  # waits for the next heartbeat, so that a missing server is not asked in a tight loop
+            self._doubtful = True
 
 
 class NatsQueue:
@@ -199,7 +223,7 @@ class NatsQueue:
     @asynccontextmanager
     async def _take(self, cursor: Cursor, slots: int) -> AsyncIterator[Taker]:
         await self._ensure(cursor)
-        taker = NatsTaker(self._connection, cursor, slots)
+        taker = NatsTaker(self._connection, cursor, slots, partial(self._ensure, cursor))
         loops = [asyncio.create_task(taker.pull_forever()), asyncio.create_task(taker.progress_forever())]
         for loop in loops:
             loop.add_done_callback(taker.loop_ended)
@@ -250,6 +274,10 @@ class NatsQueue:
         ignored = sorted(key for key, value in config.items() if answer["config"].get(key) != value)
         if ignored:
             raise ServerIncompatible(f"cursor {cursor.name}: the server did not take {', '.join(ignored)}")
+
+
+def _nak(delay_s: float) -> bytes:
+    return b'-NAK {"delay": %d}' % int(delay_s * SECOND_NS)
 
 
 def _unanswered(info: Mapping[str, Any]) -> int:

@@ -137,6 +137,24 @@ async def test_deliveries_survive_a_killed_server(server: NatsServer) -> None:
     assert done == stored
 
 
+@pytest.mark.parametrize("gone", ["the cursor", "the log"])
+async def test_deliveries_go_on_after_what_they_stood_on_was_deleted(server: NatsServer, gone: str) -> None:
+    await server.start()
+    cursor = accepted(Priority.NORMAL)
+    async with open_bus(server.settings) as bus, _raw(server) as client, bus.queue.take(cursor, slots=2) as taker:
+        await bus.log.append(_accepted(), after=0)
+        await (await taker.get()).done()
+        verb = f"CONSUMER.DELETE.{LOG_STREAM}.{cursor.name}" if gone == "the cursor" else f"STREAM.DELETE.{LOG_STREAM}"
+        assert json.loads((await client.request(f"$JS.API.{verb}", b"")).data)["success"]
+        async with open_bus(server.settings):
+            pass  # whoever comes next makes a log that is not there
+        event = _accepted()
+        await bus.log.append(event, after=0)
+        async with asyncio.timeout(10):
+            while (delivery := await taker.get()).entry.event() != event:
+                await delivery.done()
+
+
 async def test_views_listeners_and_answers_come_back_after_a_restart(server: NatsServer) -> None:
     await server.start()
     echo = Question("tester", "echo", _Text, _Text)

@@ -63,7 +63,7 @@ class Parser:
     def _message(self, data: bytes, at: int, end: int, size: int) -> int:
         """`MSG subject sid [reply] size` or `HMSG subject sid [reply] head size`; -1 while bytes are missing."""
         try:
-            words = data[at:end].decode().split(" ")
+            words = data[at:end].decode("utf-8", "replace").split(" ")  # the server lets anybody name a subject so
             total = int(words[-1])
             headed = words[0] == "HMSG"
             head = int(words[-2]) if headed else 0

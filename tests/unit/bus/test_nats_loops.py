@@ -54,10 +54,27 @@ class Recording:
         return "_INBOX.x"
 
 
+async def nothing() -> None:
+    return
+
+
+def taker_of(connection: Recording, cursor: Cursor, slots: int) -> NatsTaker:
+    return NatsTaker(connection, cursor, slots, nothing)  # type: ignore[arg-type]
+
+
+async def test_no_more_is_held_than_there_are_slots_whatever_the_server_sends() -> None:
+    connection = Recording()
+    taker = taker_of(connection, Cursor("c", "f.>"), slots=2)
+    for number in range(5):
+        taker.on_message(Message("aion.task.x", f"$JS.ACK.LOG.c.1.{number}.1.1000.0", b"{}"))
+    assert [(await taker.get()).entry.sequence for _ in range(2)] == [0, 1]
+    assert connection.lazily == [b'-NAK {"delay": 100000000}'] * 3
+
+
 @pytest.mark.parametrize(("cap", "waits"), [(1024, True), (2, False), (1, False)])
 async def test_an_ack_waits_for_company_unless_its_place_is_scarce(cap: int, waits: bool) -> None:
     connection = Recording()
-    taker = NatsTaker(connection, Cursor("c", "f.>", max_ack_pending=cap), slots=4)  # type: ignore[arg-type]
+    taker = taker_of(connection, Cursor("c", "f.>", max_ack_pending=cap), slots=4)
     taker.on_message(Message("aion.task.x", "$JS.ACK.LOG.c.1.7.1.1000.0", b"{}"))
     delivery = await taker.get()
     await delivery.done()

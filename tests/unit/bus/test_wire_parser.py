@@ -37,6 +37,15 @@ def test_headers_and_payload_of_hmsg_are_told_apart() -> None:
     assert message.status is None
 
 
+def test_a_subject_that_is_no_text_ends_no_connection() -> None:
+    heard = Heard()
+    heard.parser.feed(b"MSG aion.task.\xff 7 2\r\nhi\r\nMSG a 7 2\r\nho\r\n")
+    assert [(message.subject, message.data) for _, message in heard.messages] == [
+        ("aion.task.\N{REPLACEMENT CHARACTER}", b"hi"),
+        ("a", b"ho"),
+    ]
+
+
 def test_a_status_without_payload_is_a_status() -> None:
     message = Message("s", "", b"", b"NATS/1.0 408 Request Timeout\r\nNats-Pending-Messages: 3\r\n\r\n")
     assert message.status == "408"

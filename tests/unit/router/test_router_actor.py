@@ -1,5 +1,6 @@
 """The router on the twin: what it appends, and what it leaves alone."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -12,12 +13,13 @@ from actors.runtime import Context, GiveBack
 from bus.memory import MemoryBus, MemoryServer
 from bus.port import Delivery
 from bus.subjects import ENGINES, accepted
+from edge.settings import EdgeSettings
 from router.actor import Router
 from router.settings import RouterSettings
 from schemas.errors import LogFull
 from schemas.events import Accepted, AttemptFailed, Brief, Ended, Outcome, Routed
 from schemas.ids import EventId, TaskId, TenantId
-from schemas.message import encode
+from schemas.message import changed, encode
 from schemas.registry import EngineAdvert
 from schemas.result import TaskError, Usage
 from schemas.task import Priority, Privacy
@@ -163,3 +165,14 @@ async def test_a_full_log_gives_the_task_back_until_there_is_room(
     with pytest.raises(GiveBack) as given:
         await ground.router.route_accepted(delivery)
     assert given.value.delay_s == 5
+
+
+async def test_tasks_that_wait_for_an_engine_block_no_others(ground: Ground) -> None:
+    """As many as edges let wait in all, by default."""
+    for number in range(EdgeSettings().max_backlog):
+        await ground.bus.log.append(changed(ground.accepted(), task_id=TaskId(f"waits-{number}")), after=0)
+    async with ground.bus.queue.take(accepted(Priority.NORMAL), slots=256) as taker, asyncio.timeout(30):
+        for _ in range(EdgeSettings().max_backlog):
+            await (await taker.get()).give_back(3600)
+        await ground.bus.log.append(ground.accepted(), after=0)
+        assert (await taker.get()).entry.event().task_id == TASK

@@ -112,3 +112,13 @@ def test_a_task_is_still_ended_after_an_event_that_cannot_be_read() -> None:
         tasks.apply(Entry(2, 0, of_event(routed("a", 10)), b"broken"))
     (task,) = tasks.overdue(20, 10)
     assert task.sequence == 2
+
+
+def test_a_task_that_ended_long_before_its_deadline_costs_nothing_any_more() -> None:
+    tasks = OpenTasks()
+    tasks.apply(stored(accepted("open", 900_000), 1))
+    for number in range(10_000):
+        tasks.apply(stored(accepted(f"t{number}", 1_000_000), 2 * number + 2))
+        tasks.apply(stored(ended(f"t{number}"), 2 * number + 3))
+    assert len(tasks._due) < 2000
+    assert [task.task_id for task in tasks.overdue(1_000_001, 10)] == ["open"]

@@ -1,12 +1,16 @@
 """A sweeper that starts on a log full of ended tasks ends only what is open, and keeps the log's one window."""
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from sweeping import NOW_MS, TENANT, accepted, fill, sweeping
 
 from bus.memory import MemoryBus, MemoryServer
+from bus.nats.connection import ApiError
+from bus.port import LogInfo, Reader
 from bus.subjects import POSITIONS
-from schemas.errors import WrongSequence
+from schemas.errors import BusDisconnected, Unavailable, WrongSequence
 from schemas.events import TaskEvent
 from schemas.ids import TaskId
 from schemas.message import encode
@@ -32,6 +36,28 @@ async def test_nothing_is_swept_before_the_log_was_read_to_where_it_stood_at_the
         events = [entry.event().event async for entry in bus.log.follow(TENANT, TaskId("forgotten"))]
     assert events == ["accepted", "ended"]
     assert refused == []
+
+
+async def test_a_log_that_cannot_be_read_now_is_read_later() -> None:
+    bus = MemoryBus(MemoryServer())
+    await bus.log.append(accepted("overdue"), after=0)
+    read, info = bus.log.read, bus.log.info
+    failing = [BusDisconnected("lost again"), ApiError("CONSUMER.CREATE.LOG", 10008, "not now")]
+
+    async def no_info(**_: float) -> LogInfo:
+        bus.log.info = info  # type: ignore[method-assign]
+        raise Unavailable("no answer")
+
+    def broken(*about: Any, **more: Any) -> AbstractAsyncContextManager[Reader]:
+        if failing:
+            raise failing.pop()
+        return read(*about, **more)
+
+    bus.log.info, bus.log.read = no_info, broken  # type: ignore[method-assign, assignment]
+    async with sweeping(bus), asyncio.timeout(10):
+        events = [entry.event().event async for entry in bus.log.follow(TENANT, TaskId("overdue"))]
+    assert events == ["accepted", "ended"]
+    assert failing == []
 
 
 async def test_the_log_keeps_what_the_one_setting_of_the_window_says() -> None:
