@@ -17,7 +17,16 @@ from executors.wasm.sandbox import Sandbox
 from executors.wasm.settings import WasmSettings
 from executors.wasm.store import InstalledPackage
 from executors.wasm.telling import Telling
-from schemas.errors import AionError, DeadlineExceeded, InputInvalid, LogFull, NotFound, WrongSequence
+from schemas.errors import (
+    AionError,
+    DeadlineExceeded,
+    InputInvalid,
+    LogFull,
+    NotFound,
+    OutputTooLarge,
+    PayloadTooLarge,
+    WrongSequence,
+)
 from schemas.events import AttemptFailed, Ended, Outcome, Routed, following
 from schemas.message import encode
 from schemas.registry import EngineAdvert, ModuleRecord
@@ -25,6 +34,9 @@ from schemas.result import TaskError, Usage
 from schemas.task import Priority
 
 _FULL_PAUSE_S = 0.2
+_LACKING_PAUSE_S = 0.25
+_LACKING_S = 15.0
+"""While packages are being exchanged another instance may have the one that this one lacks."""
 
 
 class WasmExecutor(Actor):
@@ -117,7 +129,7 @@ class WasmExecutor(Actor):
             return  # cancelled: `ended.cancelled` stands in the log already
         give_up_s = max(1.0, (event.brief.deadline_ms - self.context.now_ms()) / 1000)
         try:
-            await persist(log, outcome, after=delivery.entry.sequence, give_up_s=give_up_s)
+            await self._append(delivery, event, outcome, give_up_s)
         except WrongSequence:
             self._refused_late += 1
             self.context.log.info("late_result_refused", task_id=event.task_id)
@@ -125,6 +137,16 @@ class WasmExecutor(Actor):
         except LogFull as error:
             raise GiveBack(error.retry_after_s or _FULL_PAUSE_S) from error
         self._done += 1
+
+    async def _append(
+        self, delivery: Delivery, event: Routed, outcome: Ended | AttemptFailed, give_up_s: float
+    ) -> None:
+        log, after = self.context.bus.log, delivery.entry.sequence
+        try:
+            await persist(log, outcome, after=after, give_up_s=give_up_s)
+        except PayloadTooLarge as error:
+            failed = self._failed(event, OutputTooLarge(f"the result cannot be kept: {error.message}"))
+            await persist(log, failed, after=after, give_up_s=give_up_s)
 
     async def _answer(self, event: Routed, delivery: Delivery) -> Ended | AttemptFailed | None:
         key = cancel(event.tenant_id, event.task_id)
@@ -151,6 +173,8 @@ class WasmExecutor(Actor):
     async def _run(self, event: Routed, delivery: Delivery) -> dict[str, object]:
         package = self._sandbox.for_intent(event.brief.intent)
         if package is None:
+            if self.context.now_ms() - event.at_ms < _LACKING_S * 1000:
+                raise GiveBack(_LACKING_PAUSE_S * delivery.delivered)
             raise NotFound(f"no package here answers {event.brief.intent!r}")
         remaining_s = (event.brief.deadline_ms - self.context.now_ms()) / 1000
         telling = Telling(self.context.bus.tokens, event, delivery)

@@ -56,6 +56,11 @@ class Instance(Protocol):
 class Guest(Protocol):
     """A module of one ABI, loaded and linked."""
 
+    @property
+    def may_sleep(self) -> bool:
+        """Whether its start can wait inside the host, where nothing interrupts it."""
+        ...
+
     def open(self, limits: Limits) -> Instance:
         """An instance that is not started yet, held to `limits` in all but time; the caller closes it."""
         ...
@@ -86,6 +91,8 @@ class StoreInstance:
 
 class StdioGuest:
     """A WASI preview 1 command: JSON on stdin, JSON on stdout; no arguments, environment, files or network."""
+
+    may_sleep = False  # it is instantiated when it is called
 
     def __init__(self, engine: wasmtime.Engine, path: str) -> None:
         self._engine = engine

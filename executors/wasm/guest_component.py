@@ -12,6 +12,8 @@ from executors.wasm.guest import GuestFailed, Instance, OutputOverflow, StoreIns
 class ComponentGuest:
     """A component with one export; WASI 0.2 is linked with nothing in it: no files, environment or network."""
 
+    may_sleep = True  # WASI's clocks can be waited for
+
     def __init__(self, engine: wasmtime.Engine, path: str) -> None:
         self._engine = engine
         self._component = component.Component.deserialize_file(engine, path)

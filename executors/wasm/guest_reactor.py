@@ -71,6 +71,11 @@ class ReactorGuest:
         self.memory, kind = places["memory"]
         self.least_bytes = kind.limits.min * PAGE_BYTES if isinstance(kind, wasmtime.MemoryType) else 0
 
+    @property
+    def may_sleep(self) -> bool:
+        """See `Guest`."""
+        return self.uses_wasi
+
     def open(self, limits: Limits) -> Instance:
         """See `Guest`."""
         return _ReactorInstance(self, limits)

@@ -12,6 +12,8 @@ from executors.wasm.ticker import EpochTicker
 MAX_MESSAGE_CHARS = 400
 QUICK_S = 0.002
 """What takes longer to start is not started in advance: the next request may be for another guest."""
+PREPARE_S = 5 * QUICK_S
+"""What is started in advance and takes so long all at once is stopped, and left alone from then on."""
 
 
 class LoadedGuest:
@@ -23,6 +25,7 @@ class LoadedGuest:
         self._spent: Instance | None = None
         self._fresh: tuple[Limits, Instance] | None = None
         self._starts_quickly = False
+        self._may_prepare = not guest.may_sleep
 
     def run(self, request: Run, timeout_us: int) -> Reply:
         """Call the guest once within `timeout_us`. The times in the reply leave out what `prepare` did before."""
@@ -48,13 +51,14 @@ class LoadedGuest:
 
     def prepare(self, limits: Limits) -> bool:
         """Start an instance for the next request; False when this guest's are better started when they are needed."""
-        if self._fresh or not self._starts_quickly:
+        if self._fresh or not (self._may_prepare and self._starts_quickly):
             return False
         instance = self._guest.open(limits)
-        self._ticker.arm(instance, limits.timeout_us / 1e6)
+        self._ticker.arm(instance, min(PREPARE_S, limits.timeout_us / 1e6))
         try:
             self._start(instance)
         except (GuestFailed, MemoryError, wasmtime.Trap, wasmtime.WasmtimeError):
+            self._may_prepare = False
             instance.close()
             return False
         finally:

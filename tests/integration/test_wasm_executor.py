@@ -18,6 +18,7 @@ from edge.tasks.following import follow
 from edge.tasks.items import Finished, Happened, Said
 from executors.wasm.actor import WasmExecutor
 from executors.wasm.build import build
+from executors.wasm.sandbox import Answer
 from executors.wasm.settings import WasmSettings
 from schemas.errors import DeadlineExceeded
 from schemas.events import Accepted, Brief, Ended, Outcome, Routed
@@ -136,9 +137,28 @@ async def test_params_that_do_not_fit_end_the_task_as_failed_and_say_where(groun
     assert "/text" in ended.error.message
 
 
-async def test_an_intent_nobody_here_answers_ends_as_failed(ground: Ground) -> None:
-    await ground.executor.execute(await ground.routed("t3", {}, intent="translate"))
+async def test_an_intent_nobody_here_answers_is_left_to_others_and_then_ends_as_failed(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivery = await ground.routed("t3", {}, intent="translate")
+    with pytest.raises(GiveBack):
+        await ground.executor.execute(delivery)
+    assert (await ground.last("t3")).event == "routed"
+    monkeypatch.setattr("executors.wasm.actor._LACKING_S", 0)
+    await ground.executor.execute(delivery)
     assert (await ground.last("t3")).error.code == "not_found"
+
+
+async def test_a_result_that_is_too_large_for_the_bus_ends_the_task_as_failed(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def enormous(*_: object) -> Answer:
+        return Answer({"summary": "x" * 2_000_000}, 0.1, None, 0.1)
+
+    monkeypatch.setattr(ground.executor._sandbox, "run", enormous)
+    await ground.executor.execute(await ground.routed("large", {"text": "One. Two."}))
+    ended = await ground.last("large")
+    assert (ended.outcome, ended.error.code) == (Outcome.FAILED, "output_too_large")
 
 
 async def test_a_delivery_seen_before_is_not_run_again(ground: Ground) -> None:

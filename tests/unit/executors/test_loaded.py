@@ -7,7 +7,7 @@ import pytest
 from executors.wasm import loaded
 from executors.wasm.frames import Limits, Run, Verdict
 from executors.wasm.guest import GuestFailed, Instance
-from executors.wasm.loaded import QUICK_S, LoadedGuest
+from executors.wasm.loaded import PREPARE_S, QUICK_S, LoadedGuest
 from executors.wasm.ticker import EpochTicker
 
 LIMITS = Limits(timeout_us=1_000_000, memory_bytes=2**20, output_bytes=100)
@@ -62,6 +62,7 @@ class FakeGuest:
         self.made: list[FakeInstance] = []
         self.start_s = 0.0
         self.broken = False
+        self.may_sleep = False
         self._clock = clock
 
     def open(self, limits: Limits) -> Instance:
@@ -127,6 +128,30 @@ def test_a_start_in_advance_that_fails_is_tried_again_by_the_next_request_alone(
     assert answer(subject, request()) is Verdict.TRAP
     guest.broken = False
     assert answer(subject, request()) is Verdict.OK
+
+
+def test_what_cannot_be_interrupted_or_once_failed_is_not_started_in_advance(guest: FakeGuest) -> None:
+    guest.may_sleep = True
+    sleeper = LoadedGuest(guest, EpochTicker())
+    answer(sleeper, request())
+    assert not sleeper.prepare(LIMITS)
+    guest.may_sleep, subject = False, LoadedGuest(guest, EpochTicker())
+    answer(subject, request())
+    guest.broken = True
+    assert not subject.prepare(LIMITS)
+    guest.broken = False
+    answer(subject, request())
+    assert not subject.prepare(LIMITS)
+
+
+def test_a_start_in_advance_has_little_time(guest: FakeGuest, monkeypatch: pytest.MonkeyPatch) -> None:
+    allowed: list[float] = []
+    ticker = EpochTicker()
+    monkeypatch.setattr(ticker, "arm", lambda _, timeout_s: allowed.append(timeout_s))
+    subject = LoadedGuest(guest, ticker)
+    answer(subject, request())
+    assert subject.prepare(LIMITS)
+    assert allowed == [1.0, PREPARE_S]
 
 
 def test_what_was_prepared_can_be_discarded(guest: FakeGuest) -> None:
