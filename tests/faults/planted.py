@@ -57,7 +57,8 @@ def projected(log: Sequence[LogEntry]) -> list[KafkaRecord]:
         task = e.task.task_id
         records.append(KafkaRecord(EVENTS, int(task[1]) % 2, len(records), task, headers, e.body))
         if e.event == "ended":
-            usage = {**e.body["usage"], "task_id": task}
+            said = ("tenant_id", "task_id", "event_id", "intent", "outcome")
+            usage = {**e.body["usage"], **{field: e.body.get(field) for field in said}}
             records.append(KafkaRecord(USAGE, 0, len(records), task, headers, usage))
     return records
 
@@ -82,8 +83,11 @@ def clean() -> History:
         + [Submission("ref-t1", "fail", None, 2000, "422 key_reused", "acme", "b")],
         log=log,
         kafka=projected(log),
-        tasks=[TaskRow("acme", task, "ended", "completed", 1_500) for task in lives],
-        usage=[UsageRow("acme", task, 1_500, 7) for task in lives],
+        tasks=[
+            TaskRow("acme", task, "ended", "completed", 1_500, attempts)
+            for task, attempts in (("t0", 1), ("t1", 2), ("t2", 0), ("t3", 1))
+        ],
+        usage=[UsageRow("acme", task, 1_500, 7, 3, "completed") for task in lives],
         positions={"kafka": end, "ledger": end},
         nemesis=[Nemesis(1105, "SIGKILL router")],
         readings=[
@@ -208,6 +212,37 @@ def started_twice(history: History) -> History:
 def late_end(history: History) -> History:
     late = of(history, "t2", "ended")
     return replace(history, log=[e._replace(at_ms=65_001) if e == late else e for e in history.log])
+
+
+def ended_as(history: History, task: str, outcome: str) -> History:
+    """As if the task had ended so, and every copy had followed."""
+    end = of(history, task, "ended")
+    log = [e._replace(body={**e.body, "outcome": outcome}) if e == end else e for e in history.log]
+    tasks = [t._replace(outcome=outcome) if t.task_id == task else t for t in history.tasks]
+    usage = [u._replace(outcome=outcome) if u.task_id == task else u for u in history.usage]
+    return replace(history, log=log, kafka=projected(log), tasks=tasks, usage=usage)
+
+
+def without_deadline(history: History) -> History:
+    first = of(history, "t2", "accepted")
+    log = [e._replace(body={**e.body, "brief": {}}) if e == first else e for e in history.log]
+    return replace(history, log=log, kafka=projected(log))
+
+
+def stored_by_a_refused_attempt(history: History) -> History:
+    """The client was refused, came again a second later, and was told that its task is accepted."""
+    refused = Submission("ref-t3", "fail", None, 1000, "503 overloaded", "acme", "a")
+    later = [s._replace(at_ms=2000) if s.ref == "ref-t3" else s for s in history.submissions]
+    return replace(history, submissions=[*later, refused])
+
+
+def anothers_usage(history: History) -> History:
+    number = next(n for n, r in enumerate(history.kafka) if r.topic == USAGE)
+    return records(history, lambda kafka: kafka.__setitem__(number, _of_another(kafka[number])))
+
+
+def _of_another(record: KafkaRecord) -> KafkaRecord:
+    return record._replace(body={**record.body, "task_id": "t9", "tenant_id": "evil"})
 
 
 def mismatched_subject(history: History) -> History:
@@ -341,6 +376,14 @@ PLANTED: dict[str, tuple[str, Callable[[History], History]]] = {
     "a start without a route": ("illegal_transition", started_twice),
     "a result without acceptance": ("without_acceptance", lambda h: without_events(h, "t2", "accepted")),
     "an end too late": ("late_end", late_end),
+    "an end for its time, before that": ("early_timeout", lambda h: ended_as(h, "t2", "timeout")),
+    "a cancel that nobody asked for": ("unasked_cancel", lambda h: ended_as(h, "t2", "cancelled")),
+    "a task without a deadline": ("no_deadline", without_deadline),
+    "a task stored by an attempt that was refused": ("refused_task_exists", stored_by_a_refused_attempt),
+    "a bill in Kafka that names another's task": ("kafka_usage_differs", anothers_usage),
+    "the ledger with an attempt too many": ("ledger_differs", lambda h: rows(h, attempts=2)),
+    "a bill with another latency": ("bill_differs", lambda h: bills(h, latency_ms=4)),
+    "a bill for another outcome": ("bill_differs", lambda h: bills(h, outcome="failed")),
     "a body under another's subject": ("subject_mismatch", mismatched_subject),
     "a hole in the log": ("log_gap", hole_in_log),
     "a sequence read twice": ("log_unreadable", read_twice),

@@ -358,19 +358,35 @@ async def _true(value: object) -> bool:
     return bool(value)
 
 
-async def test_cancel_and_completion_race_to_one_end(world: World) -> None:
-    for number in range(20):
-        await world.submit({"intent": "greet", "task_id": f"r{number}"}, headers={"Prefer": "respond-async"})
-        entry = await world.bus.log.last(TENANT, TaskId(f"r{number}"))
-        assert entry is not None
-        cancelled, ended = await asyncio.gather(
-            world.call("POST", f"/v1/tasks/r{number}/cancel"),
-            world.end(f"r{number}", entry.sequence),
-            return_exceptions=True,
-        )
-        assert not isinstance(cancelled, BaseException)
-        assert (cancelled[0] == 200) == isinstance(ended, WrongSequence)
-        assert len(await world.bus.log.events(TENANT, TaskId(f"r{number}"))) == 2
+@pytest.mark.parametrize(("moment", "wins"), [("before", False), ("between", False), ("after", True)])
+async def test_cancel_and_completion_race_to_one_end(
+    world: World, monkeypatch: pytest.MonkeyPatch, moment: str, wins: bool
+) -> None:
+    """The completion comes before the cancel looks into the log, between its look and its append, or after that."""
+    await world.submit({"intent": "greet", "task_id": "r"}, headers={"Prefer": "respond-async"})
+    entry = await world.bus.log.last(TENANT, TaskId("r"))
+    assert entry is not None
+    look = world.edge_bus.log.events
+
+    async def completed_meanwhile(*task: Any, **more: Any) -> Any:
+        monkeypatch.undo()
+        found = await look(*task, **more)
+        await world.end("r", entry.sequence)
+        return found
+
+    if moment == "before":
+        await world.end("r", entry.sequence)
+    if moment == "between":
+        monkeypatch.setattr(world.edge_bus.log, "events", completed_meanwhile)
+    status, _, body = await world.call("POST", "/v1/tasks/r/cancel")
+    if moment == "after":
+        with pytest.raises(WrongSequence):
+            await world.end("r", entry.sequence)
+    assert status == (200 if wins else 409)
+    events = [entry.event() for entry in await world.bus.log.events(TENANT, TaskId("r"))]
+    assert len(events) == 2
+    shown = json.loads(body)
+    assert (shown if wins else shown["result"])["status"] == ("CANCELED" if wins else "OK")
 
 
 async def frames(response: aiohttp.ClientResponse) -> list[dict[str, str]]:

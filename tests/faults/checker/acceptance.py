@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from checker.history import History, Task
+from checker.log import SKEW_MS
 from checker.verdict import Finding
 
 
@@ -32,15 +33,21 @@ def check_acceptance(history: History) -> Iterator[Finding]:
 def _against_references(history: History) -> Iterator[Finding]:
     """The clients put their reference into the task's metadata, so that the log can be asked by it."""
     stored: dict[str, list[Task]] = defaultdict(list)
+    stored_ms: dict[str, int] = {}
     for task, life in history.lives.items():
         for entry in life:
             if entry.event == "accepted":
-                stored[str(entry.body.get("metadata", {}).get("ref", ""))].append(task)
+                ref = str(entry.body.get("metadata", {}).get("ref", ""))
+                stored[ref].append(task)
+                stored_ms.setdefault(ref, entry.at_ms)
     kinds: dict[str, set[str]] = defaultdict(set)
     owners: dict[str, str] = {}
+    asked_ms: dict[str, int] = {}
     for submission in history.submissions:
         kinds[submission.ref].add(submission.kind)
         owners[submission.ref] = submission.tenant_id
+        if submission.kind != "fail":
+            asked_ms[submission.ref] = min(submission.at_ms, asked_ms.get(submission.ref, submission.at_ms))
     for ref, tasks in stored.items():
         if len(set(tasks)) > 1:
             message = f"{ref} is {len(set(tasks))} tasks in the log: {sorted({t.task_id for t in tasks})}"
@@ -52,3 +59,7 @@ def _against_references(history: History) -> Iterator[Finding]:
             yield Finding("unasked_task", f"nobody submitted {tasks[0].task_id} (reference {ref!r})", tasks[0])
         elif kinds[ref] == {"fail"}:
             yield Finding("refused_task_exists", f"{ref} was refused every time and is in the log", tasks[0])
+        elif stored_ms[ref] < asked_ms[ref] - SKEW_MS:
+            early_ms = asked_ms[ref] - stored_ms[ref]
+            message = f"{ref} was in the log {early_ms} ms before the first attempt at it that was not refused"
+            yield Finding("refused_task_exists", message, tasks[0])

@@ -39,7 +39,8 @@ class Submission(NamedTuple):
 class Reading(NamedTuple):
     """What a client was told of a task that it did not hand in with this request.
 
-    `tenant_id` is whose credential asked. `body` is the canonical result, empty when there was none in the answer.
+    `tenant_id` is whose credential asked, `status` 0 when no answer came: what was asked for may have been done.
+    `body` is the canonical result, empty when there was none in the answer.
     `sequences` are the ids of a stream that was followed to its `done`, over all of its connections.
     """
 
@@ -104,6 +105,7 @@ class TaskRow(NamedTuple):
     state: str
     outcome: str | None
     cost_nanousd: int
+    attempts: int
 
 
 class UsageRow(NamedTuple):
@@ -113,6 +115,8 @@ class UsageRow(NamedTuple):
     task_id: str
     cost_nanousd: int
     tokens: int
+    latency_ms: int
+    outcome: str
 
 
 class Nemesis(NamedTuple):
@@ -163,6 +167,11 @@ class History:
             if entry.task is not None:
                 lives[entry.task].append(entry)
         return lives
+
+    @cached_property
+    def cancels(self) -> frozenset[Task]:
+        """Every task that its tenant asked to cancel, answered or not."""
+        return frozenset(Task(r.tenant_id, r.task_id) for r in self.readings if r.how == "cancel")
 
     def due_ms(self, deadline_ms: int) -> int:
         """When a task with this deadline must have ended."""

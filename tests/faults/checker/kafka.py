@@ -3,6 +3,7 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from checker.history import AUDIT, DEAD_LETTERS, EVENTS, USAGE, History, KafkaRecord, LogEntry
 from checker.verdict import Finding
@@ -46,16 +47,22 @@ def _once(entry: LogEntry, topic: str, records: Sequence[KafkaRecord], position:
         yield from _unaltered(entry, record)
 
 
+def _usage(entry: LogEntry) -> dict[str, Any]:
+    body, usage = entry.body, entry.body.get("usage", {})
+    counted = {field: usage.get(field, 0) for field in ("cost_nanousd", "tokens", "latency_ms")}
+    said = {field: body.get(field) for field in ("tenant_id", "task_id", "event_id", "intent", "outcome")}
+    return counted | said
+
+
 def _unaltered(entry: LogEntry, record: KafkaRecord) -> Iterator[Finding]:
     about = (entry.task, (entry.sequence,))
     key = entry.task.task_id if entry.task else entry.subject.split(".")[2]
     if record.key != key:
         yield Finding("kafka_wrong_key", f"event {entry.sequence} has the key {record.key}, not {key}", *about)
     if record.topic == USAGE:
-        usage = entry.body.get("usage", {})
-        for field in ("cost_nanousd", "tokens"):
-            if record.body.get(field) != usage.get(field, 0):
-                message = f"event {entry.sequence}: {field} {record.body.get(field)} in {USAGE}, {usage.get(field, 0)}"
+        for field, value in _usage(entry).items():
+            if record.body.get(field) != value:
+                message = f"event {entry.sequence}: {field} {record.body.get(field)} in {USAGE}, {value}"
                 yield Finding("kafka_usage_differs", f"{message} in the log", *about)
     elif record.body != entry.body:
         yield Finding("kafka_altered", f"event {entry.sequence} differs between the log and Kafka", *about)

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from checker.history import History, LogEntry, Task, TaskRow, UsageRow
 from checker.verdict import Finding
@@ -34,12 +35,14 @@ def _row(task: Task, life: Sequence[LogEntry], rows: Sequence[TaskRow]) -> Itera
         "state": life[-1].event,
         "outcome": end.body.get("outcome") if end else None,
         "cost_nanousd": _usage(end)["cost_nanousd"] if end else rows[0].cost_nanousd,
+        "attempts": sum(entry.event == "routed" for entry in life),
     }
     for field, value in wanted.items():
         found = getattr(rows[0], field)
         if found != value:
             message = f"{task.task_id}: {field} is {found} in the ledger and {value} in the log"
-            yield Finding("ledger_differs", message, task, absent_from="ledger" if field == "state" else None)
+            behind = field in ("state", "attempts")
+            yield Finding("ledger_differs", message, task, absent_from="ledger" if behind else None)
 
 
 def _bill(task: Task, life: Sequence[LogEntry], bills: Sequence[UsageRow]) -> Iterator[Finding]:
@@ -59,6 +62,7 @@ def _bill(task: Task, life: Sequence[LogEntry], bills: Sequence[UsageRow]) -> It
             yield Finding("bill_differs", f"{task.task_id}: {field} is billed as {found} and was {value}", task)
 
 
-def _usage(end: LogEntry) -> dict[str, int]:
+def _usage(end: LogEntry) -> dict[str, Any]:
     usage = end.body.get("usage", {})
-    return {"cost_nanousd": int(usage.get("cost_nanousd", 0)), "tokens": int(usage.get("tokens", 0))}
+    counted = {field: int(usage.get(field, 0)) for field in ("cost_nanousd", "tokens", "latency_ms")}
+    return {**counted, "outcome": end.body.get("outcome")}

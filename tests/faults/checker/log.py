@@ -15,6 +15,9 @@ FOLLOWS: dict[str | None, frozenset[str]] = {
     "ended": frozenset(),
 }
 
+SKEW_MS = 5
+"""Between two readings of the machine's one clock."""
+
 
 def check_log(history: History) -> Iterator[Finding]:
     """Every task's life, then the sequence itself."""
@@ -36,6 +39,8 @@ def _life(task: Task, life: Sequence[LogEntry], history: History) -> Iterator[Fi
     yield from _steps(task, life)
     if ends:
         yield from _in_time(task, life, ends[0], history)
+        if ends[0].body.get("outcome") == "cancelled" and task not in history.cancels:
+            yield Finding("unasked_cancel", f"{task.task_id} ended as cancelled and nobody asked for that", task)
 
 
 def _steps(task: Task, life: Sequence[LogEntry]) -> Iterator[Finding]:
@@ -58,7 +63,11 @@ def _steps(task: Task, life: Sequence[LogEntry]) -> Iterator[Finding]:
 def _in_time(task: Task, life: Sequence[LogEntry], end: LogEntry, history: History) -> Iterator[Finding]:
     deadline_ms = life[0].body.get("brief", {}).get("deadline_ms")
     if deadline_ms is None:
+        if life[0].event == "accepted":
+            yield Finding("no_deadline", f"{task.task_id} was accepted without a deadline", task)
         return
+    if end.body.get("outcome") == "timeout" and end.at_ms < deadline_ms - SKEW_MS:
+        yield Finding("early_timeout", f"{task.task_id} ended {deadline_ms - end.at_ms} ms early, for its time", task)
     begin_ms = max(deadline_ms, life[0].at_ms)  # an edge that stood still may have stored it past its deadline
     if end.at_ms > history.due_ms(begin_ms):
         late_ms = end.at_ms - begin_ms

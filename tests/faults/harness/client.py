@@ -14,7 +14,7 @@ CLIENTS = 48
 ATTEMPT_S = 8.0
 PAUSE_S = 0.1
 SETTLED = frozenset({400, 401, 403, 404, 409, 413, 422, 429})
-"""Refusals that are certain. A 503 is one only when the log is full or too much waits: the others leave it open."""
+"""Refusals that are certain. A 503 is one only when the log is full, too much waits or the bus is away."""
 
 
 @dataclass
@@ -66,5 +66,5 @@ class Load:
         if answer.status in (200, 202):
             return Submission(ref, "ok", body.get("task_id"), at_ms, str(answer.status))
         code = str(body.get("code"))
-        certain = answer.status in SETTLED or code in ("log_full", "overloaded")
+        certain = answer.status in SETTLED or code in ("log_full", "overloaded", "bus_disconnected")
         return Submission(ref, "fail" if certain else "info", None, at_ms, f"{answer.status} {code}")

@@ -118,8 +118,10 @@ async def ledger_position(url: str) -> int:
 
 async def read_ledger(url: str, begin: int) -> tuple[Sequence[TaskRow], Sequence[UsageRow]]:
     """The rows of tasks that were first seen after `begin`, and the bills written after it."""
-    tasks = "SELECT tenant_id, task_id, state, outcome, cost_nanousd FROM tasks WHERE first_sequence > $1"
-    usage = "SELECT tenant_id, task_id, cost_nanousd, tokens FROM usage_billing WHERE sequence > $1"
+    tasks = "SELECT tenant_id, task_id, state, outcome, cost_nanousd, attempts FROM tasks WHERE first_sequence > $1"
+    usage = (
+        "SELECT tenant_id, task_id, cost_nanousd, tokens, latency_ms, outcome FROM usage_billing WHERE sequence > $1"
+    )
     connection = await asyncpg.connect(url, timeout=STEP_S)
     try:
         rows = await connection.fetch(tasks, begin, timeout=STEP_S)

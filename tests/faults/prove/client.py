@@ -18,7 +18,8 @@ PATIENCE_S = 45.0
 ANSWER_S = 7.0
 """How long one attempt waits for an answer, beside what it asked the edge to wait."""
 REFUSED = frozenset({400, 401, 403, 404, 409, 413, 422, 429})
-"""Certain refusals: the task was not stored by this attempt. A 503 leaves it open, unless the log is full."""
+"""Certain refusals: the task was not stored by this attempt. A 503 leaves it open, unless it says one of the next."""
+REFUSED_FOR_NOW = frozenset({"log_full", "overloaded", "bus_disconnected"})
 
 
 class Answer(NamedTuple):
@@ -107,7 +108,7 @@ class Client:
         if answer.status in (200, 202):
             result = answer.body if answer.status == 200 else b""
             return Submission(intention.ref, "ok", answer.value.get("task_id"), *tail, result)
-        certain = answer.status in REFUSED or code == "log_full"
+        certain = answer.status in REFUSED or code in REFUSED_FOR_NOW
         return Submission(intention.ref, "fail" if certain else "info", None, *tail)
 
     async def _result(self, tenant_id: str, task_id: str) -> None:
@@ -137,9 +138,9 @@ class Client:
             attempts += 1
             request = {"headers": self._key(tenant_id)}
             answer = await self._ask("POST", attempts, f"/v1/tasks/{task_id}/cancel", request, ANSWER_S + 5)
+            status, body = (0 if answer.again else answer.status), (answer.body if answer.status == 200 else b"")
+            self._read(Reading(tenant_id, task_id, int(time.time() * 1000), "cancel", status, body))
             if not answer.again:
-                body = answer.body if answer.status == 200 else b""
-                self._read(Reading(tenant_id, task_id, int(time.time() * 1000), "cancel", answer.status, body))
                 break
             if not await self._pause(answer, attempts, began_s):
                 break

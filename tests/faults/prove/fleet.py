@@ -1,6 +1,7 @@
 """The actors of a run and who starts them again: as `make run` would, with every absence written down."""
 
 import asyncio
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -16,8 +17,11 @@ from actors.cli.lasting import STEADY_S, again_in_s
 LOOK_S = 0.1
 TAKEN_OVER = b'"taken_over"'
 NO_BUS = 75
-"""Of an actor that found no bus at its start. One that lost it while it started fails; both are started again. An
-actor that has served must outlast every fault: any other end is a finding."""
+"""Of an actor that found no bus at its start. One that lost it while it started fails; both are started again, and
+such a start says why. An actor that has served must outlast every fault: any other end is a finding."""
+GAVE_UP = (b'"unavailable"', b'"bus_disconnected"', b'"no_responders"')
+DRAIN_S = 30.0
+"""An actor's grace of 20 s, and what closing takes where a server does not answer."""
 
 
 @dataclass
@@ -42,8 +46,9 @@ class Fleet:
     absences: list[Absence] = field(default_factory=list)
     surprises: list[str] = field(default_factory=list)
     killed: set[int] = field(default_factory=set)
-    resumed: set[int] = field(default_factory=set)
-    """Processes that were stopped for a while and went on: zombies, where somebody took their place."""
+    drained: set[int] = field(default_factory=set)
+    replaced: set[int] = field(default_factory=set)
+    """Processes that were stopped until somebody had taken their place, and went on: zombies."""
 
     def start(self) -> None:
         """Start every member."""
@@ -98,6 +103,21 @@ class Fleet:
         if pid is not None:
             self.actors.running[name].terminate()
 
+    async def drain(self, name: str) -> bool:
+        """SIGTERM; false when it was dead already. One that does not leave in time, or not with 0, is a finding."""
+        process = self.actors.running.get(name)
+        if process is None or process.poll() is not None:
+            return False
+        served = self.serves(name)
+        self.drained.add(process.pid)
+        process.terminate()
+        try:
+            await asyncio.to_thread(process.wait, DRAIN_S)
+        except subprocess.TimeoutExpired:
+            self.surprises.append(f"{name} did not drain within {DRAIN_S:g} s: {self.actors.tail(name, 6)}")
+            self.kill(name)
+        return served
+
     def orphans(self) -> list[str]:
         """Children of killed actors that run on."""
         self.actors.killed = list(self.killed)
@@ -136,15 +156,21 @@ class Fleet:
         if status == -9 and pid in self.killed:
             self.counts["sigkill_exits"] += 1
             return "killed"
+        if status == 0 and pid in self.drained:
+            self.counts["drained_exits"] += 1
+            return "drained"
         if status == 1 and TAKEN_OVER in self.actors.log(name).read_bytes():
             self.counts["taken_over_exits"] += 1
-            self.counts["zombie_bridges_fenced"] += pid in self.resumed
+            self.counts["zombie_bridges_fenced"] += pid in self.replaced
             return "taken over"
         self.counts[f"exits_{status}"] += 1
-        gave_up_at_start = status == 1 and not self.actors.serves(name)
-        if status != NO_BUS and not gave_up_at_start:
+        if status not in (1, NO_BUS) or self.actors.serves(name) or not self._found_no_bus(name):
             self.surprises.append(f"{name} ended with {status}: {self.actors.tail(name, 6)}")
         return f"ended with {status}"
+
+    def _found_no_bus(self, name: str) -> bool:
+        said = self.actors.log(name).read_bytes()
+        return any(code in said for code in GAVE_UP)
 
 
 def fleet(environment: Mapping[str, str], own: Mapping[str, Mapping[str, str]], folder: Path) -> Fleet:

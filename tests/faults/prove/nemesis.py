@@ -67,6 +67,9 @@ class Breaker:
         if fault.kind == "kill":
             self.counts["kill_missed"] += not self.fleet.kill(fault.victim)
             return
+        if fault.kind == "drain":
+            self.counts["drain_missed"] += not await self.fleet.drain(fault.victim)
+            return
         if fault.kind == "zombie":
             await self._make_zombie(fault)
             return
@@ -79,7 +82,6 @@ class Breaker:
             await asyncio.sleep(fault.for_s)
         finally:
             processes.resume([pid])
-            self.fleet.resumed.add(pid)
 
     async def _make_zombie(self, fault: Fault) -> None:
         """Of two bridges with one identity the other one may be dead or fenced just now: then it is paused instead."""
@@ -95,11 +97,11 @@ class Breaker:
             async with asyncio.timeout(fault.for_s):
                 await self.fleet.served_again(other)
                 await asyncio.sleep(TAKE_OVER_S)
+            self.fleet.replaced.add(pid)
         except TimeoutError:
             self.counts["zombie_not_replaced"] += 1
         finally:
             processes.resume([pid])
-            self.fleet.resumed.add(pid)
 
     async def _break_server(self, fault: Fault) -> None:
         name = fault.victim.removeprefix("server:")

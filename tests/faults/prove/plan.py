@@ -9,6 +9,7 @@ Then = Literal["nothing", "get", "stream", "cancel", "again", "again_altered", "
 WEIGHTS: Mapping[Then, int] = {
     "nothing": 40, "get": 28, "again": 12, "stream": 6, "cancel": 6, "again_altered": 4, "spy": 4,
 }  # fmt: skip
+PROBES, PROBES_A_S = 100, 50
 TENANTS = ("acme", "beta", "cyan")
 SENTENCE = "The bus carries tasks. Each has one end. What is accepted is not lost. Machines fail and start again. "
 
@@ -42,6 +43,24 @@ def canaries(seed: int) -> dict[str, str]:
 def plan(seed: int, *, tasks: int, per_s: float) -> Sequence[Intention]:
     """Arrivals of a Poisson process: nobody waits for anybody's answer."""
     return list(_intentions(seed, tasks, per_s))
+
+
+def probes(seed: int) -> Sequence[Intention]:
+    """Tasks for an installation that is well: each client waits for its answer."""
+    texts = canaries(seed)
+    return [_probe(seed, number, texts) for number in range(PROBES)]
+
+
+def _probe(seed: int, number: int, texts: Mapping[str, str]) -> Intention:
+    tenant_id, ref = TENANTS[number % len(TENANTS)], f"probe{seed}-{number}"
+    body = {
+        "intent": "summarize",
+        "params": {"text": f"{texts[tenant_id]} {SENTENCE}"},
+        "sla": {"timeout_s": 30},
+        "metadata": {"ref": ref, "variant": "a"},
+    }
+    at_s, edge = number / PROBES_A_S, number % 2
+    return Intention(at_s, ref, tenant_id, body, wait_s=5, by_task_id=False, edge=edge, then="nothing", pause_s=0.0)
 
 
 def _intentions(seed: int, tasks: int, per_s: float) -> Iterator[Intention]:

@@ -10,9 +10,14 @@ from prove.memory import Memory
 from prove.schedule import Fault
 
 MOST_ERRORS = 0.01
+FEW = 5
+"""Of one kind of operation: fewer than this say nothing about it."""
+MOST_UNANSWERED = 0.01
+"""Of the tasks that had ample time and that nobody cancelled, how many may end in any other way than well."""
 PROOFS: Mapping[str, str] = {
     "sigkill_exits": "an actor ended by SIGKILL",
     "server_sigkill_exits": "a server ended by SIGKILL",
+    "drained_exits": "an actor was drained under load and ended with 0",
     "sigstop_seen_as_T": "an actor was seen stopped",
     "server_sigstop_seen_as_T": "a server was seen stopped",
     "cut_connections": "a connection was cut",
@@ -58,6 +63,13 @@ class Report:
         found = [] if self.verdict.outcome == "valid" else [f"the checker says {self.verdict.outcome}"]
         if self.visible > MOST_ERRORS:
             found.append(f"{self.visible:.2%} of operations failed for their clients, over {MOST_ERRORS:.0%}")
+        for what, given_up in Counter(operation.what for operation in self.memory.given_up).items():
+            asked = sum(operation.what == what for operation in self.memory.operations)
+            if given_up >= FEW and given_up > MOST_ERRORS * asked:
+                found.append(f"{given_up} of {asked} times {what} failed for its client, over {MOST_ERRORS:.0%}")
+        ample, well = self.figures.get("tasks_with_ample_time", 0), self.figures.get("answered_with_ample_time", 0)
+        if ample - well > MOST_UNANSWERED * ample:
+            found.append(f"of {ample:g} tasks with ample time {ample - well:g} were not answered")
         found += [f"complaint: {text}" for text in sorted(set(self.memory.complaints))[:20]]
         found += self.notes
         if self.demand_proofs:

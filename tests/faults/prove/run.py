@@ -14,7 +14,7 @@ from harness.observe import Kafka, kafka, ledger_position, read_ledger
 from prove.figures import describe, write_log
 from prove.fleet import Fleet
 from prove.installation import Installation, installation
-from prove.load import run_load
+from prove.load import probe, run_load
 from prove.memory import Memory
 from prove.nemesis import LOG, Breaker
 from prove.outages import outages
@@ -89,6 +89,8 @@ async def _history(
     tail = Tail(made.direct["nats"])
     async with kafka(made.direct["kafka"]) as log_copy:
         figures["rest_s"] = round(await rest(tail, log_copy, made.direct, REST_S), 1)
+        made.fleet.surprises += await probe(seed, made.edges, made.keys, memory)
+        await rest(tail, log_copy, made.direct, REST_S)
         return await _read(made, breaker, memory, seed, tail, log_copy)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
 
-Kind = Literal["kill", "pause", "zombie", "cut", "delay", "hold", "reset", "end_txn"]
+Kind = Literal["kill", "drain", "pause", "zombie", "cut", "delay", "hold", "reset", "end_txn"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 ACTORS = ("edge", "router", "wasm", "sweeper", "kafka", "ledger")
 SERVERS = ("server:nats", "server:kafka", "server:postgres")
@@ -17,7 +17,9 @@ LINKS = (
     *("link:nats", "link:kafka", *(f"link:postgres/ledger.{replica}" for replica in REPLICAS)),
 )
 """`link:nats` is the wire of all actors to nats-server; the others are one client's."""
-ROUND: tuple[Kind, ...] = ("kill", "kill", "pause", "pause", "zombie", "cut", "delay", "hold", "reset", "end_txn")
+ROUND: tuple[Kind, ...] = (
+    *("kill", "kill", "drain", "pause", "pause", "zombie", "cut", "delay", "hold", "reset", "end_txn"),
+)
 """Each kind once, processes twice, in an order that the seed decides; then again."""
 BRIDGES = ("kafka.1", "kafka.2")
 RESTART_S = 6.0
@@ -61,9 +63,9 @@ def schedule(
     for number in range(int(seconds / every_s)):
         at_s, kind = round((number + 1) * every_s, 3), next(order)
         fault = _fault(kind, at_s, decks[kind], busy_until, longest_s, random)
-        rest_s = RESTART_S if fault.kind == "kill" else 0.0
+        rest_s = RESTART_S if fault.kind in ("kill", "drain") else 0.0
         if kind != "zombie":  # it may be struck in its sleep, too
-            busy_until[fault.victim] = at_s + fault.for_s + rest_s
+            busy_until[fault.victim] = max(busy_until.get(fault.victim, 0.0), at_s + fault.for_s + rest_s)
         faults.append(fault)
     return faults
 
@@ -98,7 +100,9 @@ class Deck:
             return ["link:kafka"]
         if self._kind == "zombie":
             return random.sample(BRIDGES, 2)
-        if self._kind in ("kill", "pause"):
+        if self._kind == "drain":
+            known, first = PROCESSES[: -len(SERVERS)], [_one_of(name, random) for name in ACTORS]
+        elif self._kind in ("kill", "pause"):
             known, first = PROCESSES, [_one_of(name, random) for name in TYPES]
         else:
             known, first = LINKS, ["link:nats", "link:kafka", f"link:postgres/ledger.{random.choice(REPLICAS)}"]
@@ -120,6 +124,7 @@ def _fault(
     skew = random.random() ** 2
     for_s = {
         "kill": random.uniform(0.2, 2.0),
+        "drain": 0.0,
         "pause": 1.0 + skew * (longest_s - 1.0),
         "zombie": PATIENT_S,
         "cut": 0.5 + skew * min(8.0, longest_s),

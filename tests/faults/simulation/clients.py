@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple
 
-from checker.history import Submission
+from checker.history import Reading, Submission
 from simulation.http import Response, ask
 from simulation.network import Network
 from simulation.sandbox import INTENT
@@ -117,6 +117,8 @@ class Clients:
     figures: Figures
     submissions: list[Submission] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    readings: list[Reading] = field(default_factory=list)
+    """What was asked to be cancelled."""
     _owners: dict[str, str] = field(default_factory=dict)
 
     async def run(self, wanted: Sequence[Job]) -> None:
@@ -187,11 +189,12 @@ class Clients:
             return Submission(ref, "ok", task_id, at_ms, str(response.status))
         self.figures.count(f"client saw {response.status}")
         code = str(answer.get("code"))
-        certain = response.status in SETTLED or code == "log_full"
+        certain = response.status in SETTLED or code in ("log_full", "overloaded", "bus_disconnected")
         return Submission(ref, "fail" if certain else "info", None, at_ms, f"{response.status} {code}")
 
     async def _cancel(self, job: Job, task_id: str, after_s: float) -> None:
         await asyncio.sleep(after_s)
+        self.readings.append(Reading(job.tenant, task_id, now_ms(), "cancel", 0))
         try:
             response = await self._ask(job, f"POST /v1/tasks/{task_id}/cancel", {}, b"", 8.0)
         except (ConnectionError, TimeoutError):

@@ -43,15 +43,13 @@ def check_references(history: History) -> Iterator[Finding]:
 
 
 def check_timeouts(history: History) -> Iterator[Finding]:
-    """Nobody's time is cut short, and what had time enough after everything was healed is answered."""
+    """What had time enough after everything was healed is answered."""
     healed_ms = history.nemesis[-1].at_ms if history.nemesis else 0
     for task, life in history.lives.items():
         deadline_ms = life[0].body.get("brief", {}).get("deadline_ms", 0)
         timed_out = next((entry for entry in life if entry.body.get("outcome") == "timeout"), None)
         if timed_out is None:
             continue
-        if timed_out.at_ms < deadline_ms:
-            yield Finding("early_timeout", f"{task.task_id} ended {deadline_ms - timed_out.at_ms} ms early", task)
         if deadline_ms > healed_ms + ENOUGH_MS and life[0].body["params"].get("does") != "busy":
             after_ms = deadline_ms - healed_ms
             yield Finding("needless_timeout", f"{task.task_id} had {after_ms} ms after everything was healed", task)

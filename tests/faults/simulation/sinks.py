@@ -144,12 +144,14 @@ class LedgerStore:
             known = self.tasks.get(key)
             outcome = row.outcome or (known.outcome if known else None)
             cost = row.cost_nanousd + (known.cost_nanousd if known else 0)
-            self.tasks[key] = TaskRow(*key, row.state, outcome, cost)
+            attempts = row.attempts + (known.attempts if known else 0)
+            self.tasks[key] = TaskRow(*key, row.state, outcome, cost, attempts)
             self._last[key] = row.last_sequence
         billed = {(bill.tenant_id, bill.task_id) for bill in self.usage}
         for bill in folded.usage:
             if (bill.tenant_id, bill.task_id) not in billed:
-                self.usage.append(UsageRow(bill.tenant_id, bill.task_id, bill.cost_nanousd, bill.tokens))
+                counted = bill.cost_nanousd, bill.tokens, bill.latency_ms
+                self.usage.append(UsageRow(bill.tenant_id, bill.task_id, *counted, bill.outcome))
         self.position = position
 
 

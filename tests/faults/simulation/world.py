@@ -178,6 +178,7 @@ class World:
             usage=self.ledger.usage,
             positions={name: at.sequence if at else 0 for name, at in positions.items()},
             nemesis=self.breaker.done,
+            readings=self.clients.readings,
         )
 
 
