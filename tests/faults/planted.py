@@ -236,6 +236,13 @@ def stored_by_a_refused_attempt(history: History) -> History:
     return replace(history, submissions=[*later, refused])
 
 
+def told_before_stored(history: History, event: str) -> History:
+    """As if the answer had been there ten milliseconds before the event."""
+    early_ms = of(history, "t1", event).at_ms - 10
+    told = [s._replace(answered_ms=early_ms) if s.body else s for s in history.submissions]
+    return replace(history, submissions=told)
+
+
 def anothers_usage(history: History) -> History:
     number = next(n for n, r in enumerate(history.kafka) if r.topic == USAGE)
     return records(history, lambda kafka: kafka.__setitem__(number, _of_another(kafka[number])))
@@ -380,6 +387,8 @@ PLANTED: dict[str, tuple[str, Callable[[History], History]]] = {
     "a cancel that nobody asked for": ("unasked_cancel", lambda h: ended_as(h, "t2", "cancelled")),
     "a task without a deadline": ("no_deadline", without_deadline),
     "a task stored by an attempt that was refused": ("refused_task_exists", stored_by_a_refused_attempt),
+    "an acceptance told before it was stored": ("told_too_early", lambda h: told_before_stored(h, "accepted")),
+    "a result told before it was stored": ("told_too_early", lambda h: told_before_stored(h, "ended")),
     "a bill in Kafka that names another's task": ("kafka_usage_differs", anothers_usage),
     "the ledger with an attempt too many": ("ledger_differs", lambda h: rows(h, attempts=2)),
     "a bill with another latency": ("bill_differs", lambda h: bills(h, latency_ms=4)),

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator
 
-from checker.history import History, Task
+from checker.history import History, Submission, Task
 from checker.log import SKEW_MS
 from checker.verdict import Finding
 
@@ -24,10 +24,23 @@ def check_acceptance(history: History) -> Iterator[Finding]:
         if task not in accepted and (submission.tenant_id or submission.task_id not in names):
             message = f"{submission.task_id} was accepted for the client and the log holds no acceptance"
             yield Finding("task_lost", message, task, absent_from="log")
+        yield from _told_too_early(history, task, submission)
     for ref, ids in answers.items():
         if len(ids) > 1:
             yield Finding("one_reference_two_tasks", f"{ref} was answered with {sorted(ids)}")
     yield from _against_references(history)
+
+
+def _told_too_early(history: History, task: Task, submission: Submission) -> Iterator[Finding]:
+    """What is said was stored before it was said."""
+    if not submission.answered_ms:
+        return
+    for entry in history.lives.get(task, ()):
+        told = entry.event == "accepted" or (entry.event == "ended" and submission.body)
+        early_ms = entry.at_ms - submission.answered_ms
+        if told and early_ms > SKEW_MS:
+            message = f"{task.task_id}: its client heard of {entry.event} {early_ms} ms before it was stored"
+            yield Finding("told_too_early", message, task)
 
 
 def _against_references(history: History) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ class Submission(NamedTuple):
     `ok`: the answer said the task is accepted. `fail`: it said the task is not, for certain. `info`: no answer, or
     one that leaves it open; then nothing may be concluded. `variant` tells the bodies apart that were sent under one
     `ref`; it stands in the task's metadata. `body` is the canonical result, empty when the answer had none.
+    `at_ms` is when the attempt began, `answered_ms` when its answer was there (0: unknown).
     """
 
     ref: str
@@ -34,6 +35,7 @@ class Submission(NamedTuple):
     tenant_id: str = ""
     variant: str = ""
     body: bytes = b""
+    answered_ms: int = 0
 
 
 class Reading(NamedTuple):

@@ -64,7 +64,8 @@ class Load:
         except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
             return Submission(ref, "info", None, at_ms, type(error).__name__)
         if answer.status in (200, 202):
-            return Submission(ref, "ok", body.get("task_id"), at_ms, str(answer.status))
+            now_ms = int(time.time() * 1000)
+            return Submission(ref, "ok", body.get("task_id"), at_ms, str(answer.status), answered_ms=now_ms)
         code = str(body.get("code"))
         certain = answer.status in SETTLED or code in ("log_full", "overloaded", "bus_disconnected")
         return Submission(ref, "fail" if certain else "info", None, at_ms, f"{answer.status} {code}")

@@ -107,7 +107,8 @@ class Client:
         tail = (at_ms, detail, intention.tenant_id, variant)
         if answer.status in (200, 202):
             result = answer.body if answer.status == 200 else b""
-            return Submission(intention.ref, "ok", answer.value.get("task_id"), *tail, result)
+            now_ms = int(time.time() * 1000)
+            return Submission(intention.ref, "ok", answer.value.get("task_id"), *tail, result, now_ms)
         certain = answer.status in REFUSED or code in REFUSED_FOR_NOW
         return Submission(intention.ref, "fail" if certain else "info", None, *tail)
 

@@ -186,7 +186,7 @@ class Clients:
             self._owners[task_id] = job.tenant
             if response.status == 200:
                 self.answers.append(Answer(job.tenant, task_id, "submit", now_ms(), response.body))
-            return Submission(ref, "ok", task_id, at_ms, str(response.status))
+            return Submission(ref, "ok", task_id, at_ms, str(response.status), answered_ms=now_ms())
         self.figures.count(f"client saw {response.status}")
         code = str(answer.get("code"))
         certain = response.status in SETTLED or code in ("log_full", "overloaded", "bus_disconnected")
