@@ -1,6 +1,7 @@
 """Private keys on disk: a file each, for us alone, whole or not there."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -33,7 +34,10 @@ class SigningKey(Message):
 
 
 class KeyFiles:
-    """The folder of private keys. Everything here blocks for a moment: call it in a thread."""
+    """The folder of private keys. Everything here blocks for a moment: call it in a thread.
+
+    Raises `Misconfigured` for a folder that cannot be used: missing, full or read-only.
+    """
 
     def __init__(self, folder: Path, passphrase: str | None) -> None:
         self._folder = folder
@@ -52,7 +56,7 @@ class KeyFiles:
                     raise Misconfigured(f"{path} may be read by others: chmod go= {path}")
             return [self._read(path) for path in paths]
         except OSError as error:
-            raise Misconfigured(f"{self._folder} cannot be used ({error.strerror}): set AION_AUTH__FOLDER") from error
+            raise self._unusable(error) from error
 
     def private(self, key: SigningKey) -> Ed25519PrivateKey:
         """The private half. Raises `Misconfigured` for another passphrase."""
@@ -82,7 +86,10 @@ class KeyFiles:
 
     def remove(self, key: SigningKey) -> None:
         """Forget a key whose last token has expired."""
-        self._path(key).unlink(missing_ok=True)
+        try:
+            self._path(key).unlink(missing_ok=True)
+        except OSError as error:
+            raise self._unusable(error) from error
 
     def _path(self, key: SigningKey) -> Path:
         return self._folder / f"{key.record.kid}{_SUFFIX}"
@@ -96,10 +103,18 @@ class KeyFiles:
     def _write(self, key: SigningKey) -> None:
         path = self._path(key)
         fresh = path.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as file:
-            file.write(encode(key))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        try:
+            fresh.unlink(missing_ok=True)
+            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "wb") as file:
+                file.write(encode(key))
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(path)
+        except OSError as error:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: OSError) -> Misconfigured:
+        return Misconfigured(f"{self._folder} cannot be used ({error.strerror}): set AION_AUTH__FOLDER")

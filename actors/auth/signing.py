@@ -16,7 +16,7 @@ from actors.auth.rotation import Rhythm, fresh, is_due, over, retired, signer
 from actors.runtime import Context
 from bus.port import Call
 from bus.subjects import KEYS
-from schemas.errors import Unavailable
+from schemas.errors import Misconfigured, Unavailable
 from schemas.identity import ACCESS_TYPE, SYSTEM, AccessClaims, SigningRotate, SigningRotated
 from schemas.message import Unreadable, decode, encode
 from schemas.registry import SigningKeyRecord
@@ -53,7 +53,7 @@ class Signing:
 
     def sign(self, claims: AccessClaims) -> str:
         """The token. Raises `Unavailable` while no key may sign."""
-        record = signer(self._records(), self._context.now_ms(), self._rhythm)
+        record = self._signer()
         if record is None:
             raise Unavailable("no key may sign now: try again", retry_after_s=1.0)
         _, private = self._keys[record.kid]
@@ -62,23 +62,40 @@ class Signing:
         )
 
     async def tend(self) -> None:
-        """Read the folder, publish what is not, rotate what is due, forget what is over. Raises `Misconfigured`."""
+        """Read the folder, publish what is not, rotate what is due, forget what is over. Raises `Misconfigured`.
+
+        A folder that cannot be written is logged while a key may sign: the next call tries again.
+        """
         async with self._changing:
             await self._load()
-            now_ms = self._context.now_ms()
-            for record in self._published():
-                if over(record, now_ms):
-                    await self._forget(record)
-            if signer(self._records(), now_ms, self._rhythm) is None:
-                await self._add(signs_from_ms=now_ms)
-            elif is_due(self._records(), now_ms, self._rhythm):
-                await self._add(signs_from_ms=now_ms + self._rhythm.lead_ms)
+            try:
+                await self._renew(self._context.now_ms())
+            except Misconfigured as error:
+                if self._signer() is None:
+                    raise
+                self._context.log.warning("auth.signing_keys_not_renewed", code=error.code, why=error.message)
 
     async def rotate(self, _asked: SigningRotate, _call: Call) -> SigningRotated:
         """A new key, which signs after the lead. What is signed until then, and what was signed, stays good."""
         async with self._changing:
             record = await self._add(signs_from_ms=self._context.now_ms() + self._rhythm.lead_ms)
         return SigningRotated(kid=record.kid, signs_from_ms=record.signs_from_ms)
+
+    async def _renew(self, now_ms: int) -> None:
+        for record in self._published():
+            if over(record, now_ms):
+                await self._forget(record)
+        if self._signer() is None:
+            await self._add(signs_from_ms=now_ms)
+        elif is_due(self._own(), now_ms, self._rhythm):
+            await self._add(signs_from_ms=now_ms + self._rhythm.lead_ms)
+
+    def _signer(self) -> SigningKeyRecord | None:
+        return signer(self._own(), self._context.now_ms(), self._rhythm)
+
+    def _own(self) -> list[SigningKeyRecord]:
+        """Those of the issuer that is set: edges refuse what another's keys sign, and those run out by themselves."""
+        return [record for record in self._records() if record.issuer == self._issuer]
 
     def _records(self) -> list[SigningKeyRecord]:
         return [key.record for key, _ in self._keys.values()]
@@ -106,7 +123,7 @@ class Signing:
         kid = self._context.rng.randbytes(_KID_BYTES).hex()
         record = fresh(kid, self._issuer, x.decode("ascii"), now_ms, signs_from_ms, self._rhythm)
         await self._audit.tell("signing_key_rotated", SYSTEM, f"signing:{kid}", signs_from_ms=str(signs_from_ms))
-        before = self._records()
+        before = self._own()
         key = await asyncio.to_thread(self._files.store, record, private)
         await self._publish(record)
         self._keys[kid] = (key, private)
@@ -123,8 +140,9 @@ class Signing:
             await self._context.bus.kv.put(KEYS, key, value)
 
     async def _forget(self, record: SigningKeyRecord) -> None:
-        await self._context.bus.kv.delete(KEYS, f"{_PREFIX}{record.kid}")
-        own = self._keys.pop(record.kid, None)
-        if own is not None:
+        own = self._keys.get(record.kid)
+        if own is not None:  # the file first: the next look would publish again what it finds there
             await asyncio.to_thread(self._files.remove, own[0])
+            del self._keys[record.kid]
+        await self._context.bus.kv.delete(KEYS, f"{_PREFIX}{record.kid}")
         self._context.log.info("auth.signing_key_forgotten", kid=record.kid)

@@ -14,7 +14,7 @@ Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _FOR: Final = re.compile(r'(?:^|;)\s*for="?([^";]*)"?\s*(?=;|$)', re.IGNORECASE)
 _PORT: Final = re.compile(r"(?:\[([^\]]+)\]|([0-9.]+))(?::[0-9]{1,5})?")
 HOPS: Final = 32
-"""More proxies than that in a field, and it is not read at all."""
+"""So many entries of a field are read: what stands before them may be the client's own."""
 
 
 class Clients:
@@ -52,10 +52,10 @@ class Clients:
 
     def _hops(self, request: web.BaseRequest) -> Iterator[str]:
         """What the field says, the nearest hop first."""
-        parts = ",".join(request.headers.getall(self._field, ())).split(",")
-        if len(parts) > HOPS or parts == [""]:
+        parts = ",".join(request.headers.getall(self._field, ())).rsplit(",", HOPS)
+        if parts == [""]:
             return
-        for part in reversed(parts):
+        for part in reversed(parts[-HOPS:]):
             if self._field == "Forwarded":
                 found = _FOR.search(part)
                 yield found[1] if found else ""

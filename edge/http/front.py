@@ -12,7 +12,7 @@ from aiohttp import HttpVersion11, web
 from actors.runtime import Context
 from edge.http.answer import REQUEST_ID, SERVER
 from edge.http.clients import Clients
-from edge.http.cors import Cors
+from edge.http.cors import ORIGIN, Cors
 from edge.http.gate import Gate
 from edge.http.problems import Problems, Wording
 from edge.http.routes import ANY_CALLER, EVERYBODY, Routes
@@ -22,7 +22,7 @@ from edge.identity.certificate_owners import NAMES_OF_CLIENTS, CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.tasks.trace import RequestIds, place_of
 from edge.tasks.turns import Turns
-from schemas.errors import AionError, Unauthenticated
+from schemas.errors import AionError, Forbidden, Unauthenticated
 from schemas.ids import TenantId
 from schemas.scopes import SUBMIT
 
@@ -150,13 +150,16 @@ class Front:
             await self._gate.take_stranger(request)
 
     async def _caller_of(self, request: web.BaseRequest) -> Caller:
-        """Who asks. When limits hold, what has no good credential counts for its address. Raises `Unauthenticated`."""
+        """Who asks. When limits hold, what has no good credential counts for its address.
+
+        Raises `Unauthenticated`, and `Forbidden` for what `_known` does.
+        """
         gate = self._gate
         if gate is not None:
             gate.check_address(request)
         try:
             caller = request[CALLER] = self._known(request)
-        except Unauthenticated:
+        except (Forbidden, Unauthenticated):
             if gate is not None:
                 await gate.take_stranger(request)
             raise
@@ -171,10 +174,14 @@ class Front:
         return not self._owners or not self._owners.know(_certificate_names(request))
 
     def _known(self, request: web.BaseRequest) -> Caller:
+        """Who asks. Raises `Forbidden` for a page: a browser shows its user's certificate for any, and asks nobody."""
         authorization = request.headers.get("Authorization")
-        if authorization is None and self._owners:
-            return self._owners.caller_of(_certificate_names(request))
-        return self._credentials.caller_of(authorization)
+        if authorization is not None or not self._owners:
+            return self._credentials.caller_of(authorization)
+        caller = self._owners.caller_of(_certificate_names(request))
+        if "Origin" in request.headers and ORIGIN not in request:
+            raise Forbidden("pages of that origin may not use a certificate: AION_EDGE__CORS_ORIGINS names who may")
+        return caller
 
 
 def tenant_of(request: web.BaseRequest) -> TenantId:

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeAlias
 
 from actors.runtime.refusals import Refusal, Refusals, stranger
 from edge.identity.access import check_claims, expiry_ms, prove_access
@@ -18,6 +19,10 @@ from schemas.message import Unreadable, decode
 from schemas.registry import ApiKeyRecord
 from schemas.tokens import revocation_key
 
+_Besides: TypeAlias = tuple[tuple[str, bytes | None], ...]
+_Standing: TypeAlias = tuple[_Besides, int | None]
+"""What must stay as it is, and until when it is good at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
@@ -27,7 +32,7 @@ class _Verified:
     expires_ms: int | None
     anchor: str
     stored: bytes
-    besides: tuple[tuple[str, bytes | None], ...] = ()
+    besides: _Besides = ()
 
 
 class Credentials:
@@ -123,16 +128,19 @@ class Credentials:
         except Unauthenticated as error:
             self._refusals.note(Refusal(tenant_id, claims.sub, error.message))
             raise
-        besides = self._standing(claims.family, claims.key)
-        if besides is None:
+        standing = self._standing(claims.family, claims.key)
+        if standing is None:
             self._refusals.note(Refusal(tenant_id, claims.sub, "that token was revoked"))
             raise Unauthenticated("that token was revoked: sign in again")
         caller = Caller(tenant_id, claims.sub, frozenset(claims.scope.split()))
-        return _Verified(caller, expiry_ms(claims), f"{PREFIX}{key.record.kid}", key.stored, besides)
+        besides, key_expires_ms = standing
+        expires_ms = expiry_ms(claims) if key_expires_ms is None else min(expiry_ms(claims), key_expires_ms)
+        return _Verified(caller, expires_ms, f"{PREFIX}{key.record.kid}", key.stored, besides)
 
-    def _standing(self, family: str | None, key_id: str | None) -> tuple[tuple[str, bytes | None], ...] | None:
+    def _standing(self, family: str | None, key_id: str | None) -> _Standing | None:
         """What must stay as it is for a token of this family and of this API key, None when it fell already."""
         besides: list[tuple[str, bytes | None]] = []
+        expires_ms = None
         if family is not None:
             mark = revocation_key(family)
             if mark in self._view:
@@ -144,12 +152,13 @@ class Credentials:
             if record is None or not in_force(record, self._now_ms()):
                 return None
             besides.append((record_key(key_id), stored))
-        return tuple(besides)
+            expires_ms = record.expires_at_ms
+        return tuple(besides), expires_ms
 
 
 def bearer_of(authorization: str) -> str | None:
-    """The credential in a header (RFC 6750 section 2.1), None when it has none."""
-    scheme, _, text = authorization.partition(" ")
+    """The credential in a header (RFC 6750 section 2.1), None when it has none; `?` for what is not ASCII in it."""
+    scheme, _, text = authorization.encode("ascii", "replace").decode("ascii").partition(" ")
     return (text.strip() or None) if scheme.lower() == "bearer" else None
 
 

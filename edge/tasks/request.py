@@ -18,7 +18,8 @@ from schemas.task import TaskRequest
 
 Form = TypeVar("Form", bound=BaseModel)
 
-_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+# one without an end is one too: else each quote in it would be looked behind, to the end of the body
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 

@@ -21,6 +21,7 @@ from aion.v1.tasks_pb2_grpc import AionTasksStub
 from bus import subjects
 from bus.memory import MemoryBus, MemoryServer
 from edge.actor import Edge
+from edge.limits.settings import LimitsSettings
 from edge.settings import EdgeSettings
 from schemas.errors import Misconfigured
 from schemas.ids import TenantId
@@ -88,8 +89,8 @@ class Client:
         return grpc.StatusCode.OK
 
 
-async def over_http(session: aiohttp.ClientSession) -> int:
-    async with session.get("/v1/intents") as response:
+async def over_http(session: aiohttp.ClientSession, **headers: str) -> int:
+    async with session.get("/v1/intents", headers=headers) as response:
         await response.read()
         return response.status
 
@@ -108,14 +109,16 @@ class Files:
 
 
 @asynccontextmanager
-async def edge_of(tls: dict[str, Any], **settings: Any) -> AsyncIterator[tuple[Edge, str]]:
+async def edge_of(
+    tls: dict[str, Any], rates: LimitsSettings | None = None, **settings: Any
+) -> AsyncIterator[tuple[Edge, str]]:
     """An edge, and a key to it."""
     server = MemoryServer()
     bus = MemoryBus(server)
     text, record = mint(TenantId("acme"), server.now_ms(), bytes(range(RANDOM_BYTES)))
     await bus.kv.put(subjects.KEYS, record_key(record.key_id), encode(record))
     context = Context(MemoryBus(server), "edge-1", structlog.get_logger(), server.now_ms)
-    edge = Edge(context, EdgeSettings(**({"port": 0, "grpc": {"port": 0}, "tls": tls} | settings)))
+    edge = Edge(context, EdgeSettings(**({"port": 0, "grpc": {"port": 0}, "tls": tls} | settings)), rates)
     async with edge.lifespan():
         yield edge, text
 
@@ -174,6 +177,39 @@ async def test_a_certificate_is_nobody_unless_an_operator_said_whose_it_is(files
         assert await Client(edge, ours, leaf=worker, key=key).ask() == GOOD
 
 
+async def test_a_web_page_cannot_use_the_certificate_of_who_reads_it(files: Files) -> None:
+    ours, clients = trustme.CA(), trustme.CA()
+    files.put(ours)
+    clients.cert_pem.write_to_path(files.client_ca)
+    tls = files.tls(client_ca=files.client_ca, client_tenants={WORKER: "acme"})
+    worker, page, evil = clients.issue_cert(WORKER), "https://app.example.com", "https://evil.example.com"
+    for allowed, origin, own_key, status in (
+        ((), evil, False, 403),
+        ((), "null", False, 403),
+        ((), evil, True, 200),
+        ((page,), evil, False, 403),
+        ((page,), page, False, 200),
+    ):
+        async with edge_of(tls, cors_origins=allowed) as (edge, key):
+            client = Client(edge, ours, leaf=worker, key=key if own_key else None)
+            async with client.session() as session:
+                assert await over_http(session, Origin=origin) == status
+                assert await over_http(session) == 200
+
+
+async def test_a_web_page_that_is_refused_counts_for_its_address(files: Files) -> None:
+    ca = trustme.CA()
+    files.put(ca)
+    ca.cert_pem.write_to_path(files.client_ca)
+    tls = files.tls(client_ca=files.client_ca, client_tenants={WORKER: "acme"})
+    limits = LimitsSettings.model_validate({"ip": {"rpm": 1, "burst": 2}})
+    async with (
+        edge_of(tls, limits) as (edge, _key),
+        Client(edge, ca, leaf=ca.issue_cert(WORKER)).session() as session,
+    ):
+        assert [await over_http(session, Origin="https://evil.example.com") for _ in range(3)] == [403, 403, 429]
+
+
 def test_client_certificates_hold_and_are_reloaded_on_the_loop_of_production(files: Files) -> None:
     """uvloop has a TLS of its own around OpenSSL: who gets in must be the same there, before and after a reload."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -199,6 +235,41 @@ async def mutual(files: Files) -> None:
                     await asyncio.sleep(LOOK_S)
             assert await Client(edge, new, leaf=clients.issue_cert(WORKER)).ask() == (None, None)
             assert (await over_http(session), await worker.over_grpc(channel)) == GOOD
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_who_never_shakes_hands_is_counted_and_gives_the_place_back(files: Files, loop: Any) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(silent(files))
+
+
+async def silent(files: Files) -> None:
+    ca = trustme.CA()
+    files.put(ca)
+    async with edge_of(files.tls(), max_connections_per_ip=2, head_timeout_s=0.4, grpc={}) as (edge, key):
+        client = Client(edge, ca, key=key)
+        for how in ("leaves", "talks nonsense", "waits"):
+            async with client.session() as session:
+                assert await over_http(session) == 200
+                _, one = await asyncio.open_connection("127.0.0.1", edge.port)
+                reader, two = await asyncio.open_connection("127.0.0.1", edge.port)
+                assert await reader.read() == b"", "the session and the one that is silent have both places"
+                assert (await over_http(session), edge.status()["connections"]) == (200, 2)
+            if how == "talks nonsense":
+                one.write(b"GET / HTTP/1.1\r\n\r\n")
+            elif how == "leaves":
+                one.close()
+            async with asyncio.timeout(5):
+                while edge.status()["connections"]:  # noqa: ASYNC110  # connections tell nobody
+                    await asyncio.sleep(0.01)
+            for writer in (one, two):
+                writer.close()
+        assert edge.status()["connections_turned_away"] == 3
+        _, last = await asyncio.open_connection("127.0.0.1", edge.port)
+        while not edge.status()["connections"]:  # noqa: ASYNC110  # connections tell nobody
+            await asyncio.sleep(0.01)
+    assert edge.status()["connections"] == 0, "an edge that closes waits for nobody's hands"
+    last.close()
 
 
 async def test_neither_port_speaks_plain_text_or_old_tls(files: Files) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -189,6 +189,17 @@ async def test_a_probe_by_head_gets_no_body() -> None:
             assert await client.reader.readexactly(16) == b'{"status": "ok"}'
 
 
+async def test_a_header_with_bytes_that_are_no_text_is_no_crash() -> None:
+    trace = f"traceparent: 01-{'a' * 32}-{'b' * 16}-01-".encode()
+    async with wire() as client:
+        fields = f"POST /v1/tasks HTTP/1.1\r\nHost: a\r\nPrefer: respond-async\r\nContent-Length: {len(BODY)}\r\n"
+        for credential, status in ((client.key.encode(), 202), (b"aion_\xff", 401), (b"\xff.\xff.\xff", 401)):
+            client.writer.write(
+                fields.encode() + trace + b"\xff\r\nAuthorization: Bearer " + credential + b"\r\n\r\n" + BODY
+            )
+            assert (await client.answer())[0] == status
+
+
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -265,13 +276,16 @@ async def test_what_is_no_request_or_too_large_a_head_is_a_problem_and_the_end(h
 async def test_who_does_not_take_its_answers_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edge.http.wire.connection.LEAST_BYTES_S", 1 << 20)
     async with wire(write_timeout_s=0.1) as client:
-        connections = lambda: client.edge.status()["connections"]  # noqa: E731
+
+        def connections() -> int:
+            return cast("int", client.edge.status()["connections"])
+
         reader, writer = await asyncio.open_connection("127.0.0.1", client.edge.port, limit=1024)
         writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 400)
-        while connections() < 2:
+        while connections() < 2:  # noqa: ASYNC110  # connections tell nobody
             await asyncio.sleep(0.01)
         async with asyncio.timeout(8):
-            while connections() > 1:
+            while connections() > 1:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         assert client.edge.status()["slow_readers"] == 1
         with suppress(ConnectionError):

@@ -190,6 +190,14 @@ async def test_a_revoked_key_is_refused_on_every_edge_and_so_is_all_that_came_of
     assert (await world.call("POST", "/v1/auth/token", key.key, json={}))[0] == 401
 
 
+async def test_a_credential_with_bytes_that_are_no_text_gets_no_token(world: World) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.edges[0].port)
+    writer.write(b"POST /v1/auth/token HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nConnection: close\r\n")
+    writer.write(b"Authorization: Bearer aion_\xff\r\n\r\n{}")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 401 ")
+    writer.close()
+
+
 async def test_no_key_is_issued_for_nonsense(world: World) -> None:
     for asked in (
         KeyCreate(tenant_id="_aion"),

@@ -47,6 +47,7 @@ class Connection(web.RequestHandler):
         "_awaits",
         "_masks",
         "_peer",
+        "_placed",
         "_registry",
         "_writable",
         "_write_timeout_s",
@@ -66,6 +67,7 @@ class Connection(web.RequestHandler):
         self._awaits = False
         self._masks: Masks | None = None
         self._peer = ""
+        self._placed = False
         self._writable: asyncio.Event | None = None
         self._write_timeout_s = write_timeout_s
         self.busy = False
@@ -76,20 +78,31 @@ class Connection(web.RequestHandler):
         """Whether the open request's body can never become whole."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take a place, or say so and leave."""
+        """Take a place if it has none yet, or say so and leave."""
         super().connection_made(transport)
-        name = transport.get_extra_info("peername")
-        self._peer = name[0] if isinstance(name, tuple) else ""
         self.since_s = self._loop.time()
-        if not self._registry.made(self, self._peer):
+        if not self._placed and not self.take_place(transport):
             cast("asyncio.Transport", transport).write(_FULL)
             self.force_close()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Give the place back."""
-        self._registry.lost(self, self._peer)
+        self.give_back()
         super().connection_lost(exc)
         self._wake()
+
+    def take_place(self, transport: asyncio.BaseTransport) -> bool:
+        """Count it: whether it may stay."""
+        name = transport.get_extra_info("peername")
+        self._peer = name[0] if isinstance(name, tuple) else ""
+        self._placed = True
+        return self._registry.made(self, self._peer)
+
+    def give_back(self) -> None:
+        """Count it no more; once is enough."""
+        if self._placed:
+            self._placed = False
+            self._registry.lost(self, self._peer)
 
     def data_received(self, data: bytes) -> None:
         """Notice when a head begins, and when a body breaks."""
@@ -133,7 +146,7 @@ class Connection(web.RequestHandler):
             await self._writable.wait()
 
     async def _drain_helper(self) -> None:
-        """aiohttp's wait for the transport to take more. Raises `ConnectionResetError` for a client that takes too little."""
+        """aiohttp's wait for the transport to take more. Raises `ConnectionResetError` for who takes too little."""
         transport = self.transport
         if transport is None:
             return

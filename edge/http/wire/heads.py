@@ -1,4 +1,7 @@
-"""The connections of an edge: so many in all and of one address, and a whole head of each in time (slowloris)."""
+"""The connections of an edge: so many in all and of one address, and a whole head of each in time (slowloris).
+
+Of IPv6, the addresses of one /64 are one address.
+"""
 
 import asyncio
 import ssl
@@ -8,8 +11,10 @@ from typing import Any
 
 from aiohttp import web
 
+from edge.http.clients import network_of
 from edge.http.turnstile import Turnstile
 from edge.http.wire.connection import Connection
+from edge.http.wire.handshake import Handshake
 
 LOOKS = 4
 """How often within the deadline each connection is looked at: it ends a quarter late at most."""
@@ -26,7 +31,7 @@ class Heads:
         self._most_of_one = most_of_one
         self._unbounded = unbounded
         self._open: set[Connection] = set()
-        self._of_peer: Counter[str] = Counter()
+        self._of_one: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self.cut = 0
         """How many took too long for a head."""
@@ -41,11 +46,12 @@ class Heads:
 
     def made(self, connection: Connection, peer: str) -> bool:
         """It was taken: whether it may stay."""
+        name, unbounded = self._counted_as(peer)
         self._open.add(connection)
-        self._of_peer[peer] += 1
+        self._of_one[name] += 1
         if self._timer is None:
             self._look_later()
-        crowded = self._of_peer[peer] > self._most_of_one and not self._unbounded(peer)
+        crowded = self._of_one[name] > self._most_of_one and not unbounded
         if crowded or len(self._open) > self._most:
             self.turned_away += 1
             return False
@@ -54,9 +60,10 @@ class Heads:
     def lost(self, connection: Connection, peer: str) -> None:
         """It is gone."""
         self._open.discard(connection)
-        self._of_peer[peer] -= 1
-        if not self._of_peer[peer]:
-            del self._of_peer[peer]
+        name, _ = self._counted_as(peer)
+        self._of_one[name] -= 1
+        if not self._of_one[name]:
+            del self._of_one[name]
 
     def cut_off(self) -> None:
         """One ends because its client does not take its answer."""
@@ -66,6 +73,11 @@ class Heads:
         """Look no more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _counted_as(self, peer: str) -> tuple[str, bool]:
+        """Whose it is, and whether that one may have any number: a proxy is not counted with its neighbours."""
+        unbounded = self._unbounded(peer)
+        return peer if unbounded else network_of(peer), unbounded
 
     def _look_later(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(self.timeout_s / LOOKS, self._look)
@@ -101,6 +113,7 @@ class HeadsSite(web.BaseSite):
         self._turnstile = turnstile
         self._reuse_port = reuse_port or None
         self._settings = settings
+        self._shaking: set[asyncio.Task[None]] = set()
 
     @property
     def name(self) -> str:
@@ -114,15 +127,19 @@ class HeadsSite(web.BaseSite):
         server = self._runner.server
         assert server is not None  # noqa: S101  # the runner was set up
 
-        def take() -> Connection:
-            return Connection(server, self._heads, self._turnstile, **self._settings)
+        tls, heads = self._ssl_context, self._heads
+
+        def take() -> asyncio.Protocol:
+            connection = Connection(server, heads, self._turnstile, **self._settings)
+            return connection if tls is None else Handshake(connection, tls, heads.timeout_s, self._shaking)
 
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            take,
-            *self._address,
-            backlog=self._backlog,
-            reuse_port=self._reuse_port,
-            ssl=self._ssl_context,
-            ssl_handshake_timeout=None if self._ssl_context is None else self._heads.timeout_s,
+            take, *self._address, backlog=self._backlog, reuse_port=self._reuse_port
         )
+
+    async def stop(self) -> None:
+        """Listen no more; who has not shaken hands goes."""
+        for task in self._shaking:
+            task.cancel()
+        await super().stop()

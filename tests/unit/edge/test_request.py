@@ -1,6 +1,7 @@
 """What a client sends is read strictly, or refused by name."""
 
 import json
+import time
 from contextlib import suppress
 from random import Random
 
@@ -28,6 +29,16 @@ def test_brackets_inside_strings_do_not_count_as_depth() -> None:
     check_depth(json.dumps({"a": "[[[[{{{{" + '\\"' + "[" * 100}).encode(), 2)
     with pytest.raises(BodyInvalid, match="deeper than 2"):
         check_depth(b'{"a": "]]]", "b": [[1]]}', 2)
+
+
+def test_a_string_without_an_end_is_read_once() -> None:
+    """It took minutes, when each quote began another look to the end."""
+    body = b'[[[[["' + b'\\"' * (1 << 17)
+    began_s = time.perf_counter()
+    with pytest.raises(BodyInvalid, match="deeper than 4"):
+        check_depth(body, 4)
+    check_depth(b'[[[[["[' + b'\\"' * (1 << 17), 5)
+    assert time.perf_counter() - began_s < 1.0
 
 
 @given(st.recursive(st.text(), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner)))
@@ -108,7 +119,10 @@ def test_only_a_valid_trace_context_is_taken_over() -> None:
     assert read_traceparent(good, bytes(24)) == good
     minted = read_traceparent(None, bytes(range(1, 25)))
     assert read_traceparent(minted, bytes(24)) == minted
-    for bad in (f"00-{'0' * 32}-{'b' * 16}-01", f"ff-{'a' * 32}-{'b' * 16}-01", good + "-x", good.upper(), "x"):
+    later = f"01{good[2:]}-what may come"
+    assert read_traceparent(later, bytes(24)) == later
+    wrong = (f"00-{'0' * 32}-{'b' * 16}-01", f"ff-{'a' * 32}-{'b' * 16}-01", good + "-x", good.upper(), "x")
+    for bad in (*wrong, later + "\udcff", later + "\xe4", later + "\x7f", later + "\t"):
         assert read_traceparent(bad, bytes(range(1, 25))) == minted
 
 
