@@ -161,13 +161,22 @@ class Doors:
             return
         try:
             from edge.grpc.calls import Calls
+            from edge.grpc.peers import Peers
             from edge.grpc.server import GrpcServer
             from edge.grpc.service import AionTasks
         except ModuleNotFoundError as error:
             fix = "pip install 'aion[grpc]', or unset AION_EDGE__GRPC__PORT"
             raise Misconfigured(f"the gRPC door needs {error.name}: {fix}") from error
         tasks = AionTasks(self._context, settings, inside.intake, inside.desk, inside.catalogue)
-        calls = Calls(self._context, credentials, owners, limits, settings.write_timeout_s)
+        calls = Calls(
+            self._context,
+            credentials,
+            owners,
+            Peers(self._clients),
+            limits,
+            settings.write_timeout_s,
+            settings.grpc.max_calls,
+        )
         server = GrpcServer(self._context, settings, tasks, calls, self._checks)
         self.grpc_port = await server.start(self._certificates)
         self._grpc = server

@@ -127,7 +127,9 @@ class EdgeSettings(BaseModel):
     recheck_s: float = Field(default=5.0, gt=0, description="First look into the log for a task that is waited for.")
     heartbeat_s: float = Field(default=15.0, gt=0)
     write_timeout_s: float = Field(
-        default=10.0, gt=0, description="Who takes nothing of a stream for so long, or too little of an answer, is dropped."
+        default=10.0,
+        gt=0,
+        description="Who takes nothing of a stream for so long, or too little of an answer, is dropped.",
     )
     drain_grace_s: float = Field(default=10.0, ge=0, description="How long a drain lets requests finish waiting.")
     tls: TlsSettings = TlsSettings()

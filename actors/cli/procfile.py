@@ -41,11 +41,29 @@ class LastingManager(manager.Manager):  # type: ignore[misc]  # honcho has no ty
         super().__init__(printer)
         self._ending = multiprocessing.Event()
         self._process_ctor = partial(LastingProcess, ending=self._ending)
+        self._told: set[int] = set()
 
     def terminate(self) -> None:
         """End all of them."""
         self._ending.set()
         super().terminate()
+
+    def _killall(self, force: bool = False) -> None:
+        """SIGTERM once, or SIGKILL, to each that has said its pid; honcho takes for granted that all have."""
+        for name, known in self._processes.items():
+            pid = known.get("pid")
+            if pid is None or "returncode" in known or (pid in self._told and not force):
+                continue
+            self._told.add(pid)
+            self._system_print(f"sending {'SIGKILL' if force else 'SIGTERM'} to {name} (pid {pid})\n")
+            end = self._procmgr.kill if force else self._procmgr.terminate
+            end(pid)
+
+    def _all_started(self) -> bool:
+        """Asked by honcho after each message, which may be of a start behind the end: that one is ended as well."""
+        if self._terminating:
+            self._killall()
+        return bool(super()._all_started())
 
 
 def _end_with_parent() -> None:

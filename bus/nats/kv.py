@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
+from typing import Final
 
 import structlog
 
@@ -15,6 +16,8 @@ from bus.port import DEFAULT_TIMEOUT_S, KvEntry
 from bus.waiting import timeout
 from schemas.errors import Conflict, Unavailable
 
+MARKER_TTL_S: Final = 60.0
+"""How long a deletion's own marker stands. The server's follows it, as after an expiry, and goes by itself as well."""
 _RESTART_S = 1.0
 Changed = Callable[[str, bytes | None], None]
 
@@ -62,7 +65,7 @@ class NatsKv:
 
     async def delete(self, bucket: str, key: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """See `bus.port.Kv.delete`."""
-        await self._write(bucket, key, b"", {"KV-Operation": "DEL"}, timeout_s)
+        await self._write(bucket, key, b"", {"KV-Operation": "DEL", **_lasting(MARKER_TTL_S)}, timeout_s)
 
     async def _newest(self, bucket: str, key: str, timeout_s: float) -> Message | None:
         subject = f"$JS.API.DIRECT.GET.KV_{bucket}.$KV.{bucket}.{key}"

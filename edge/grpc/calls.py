@@ -5,36 +5,51 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeAlias, TypeVar
-from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
 from actors.runtime import Context
 from bus.waiting import timeout
+from edge.grpc.peers import Peers
 from edge.grpc.status import Refusal, internal, refusal
-from edge.http.clients import network_of
+from edge.grpc.wire import Wire
 from edge.http.routes import ANY_CALLER
 from edge.identity.caller import Caller
 from edge.identity.certificate_owners import CertificateOwners
 from edge.identity.credentials import Credentials
 from edge.limits.limits import Limits
 from edge.limits.plan import Who
+from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.trace import RequestIds, place_of
-from schemas.errors import AionError, DeadlineExceeded, InvalidRequest, Unauthenticated, Unavailable
+from schemas.errors import (
+    AionError,
+    DeadlineExceeded,
+    InvalidRequest,
+    TooManyRequests,
+    Unauthenticated,
+    Unavailable,
+)
 from schemas.ids import TenantId
 
-Wire: TypeAlias = "grpc.aio.ServicerContext[bytes, bytes]"
 Request = TypeVar("Request", bound=Message)
 _NAMES_OF_CLIENTS: Final = ("peer_dns", "peer_uri")
 """gRPC's properties for `edge.identity.certificate_owners.NAMES_OF_CLIENTS` (grpc_security_constants.h)."""
+STRANGERS_SHARE: Final = 1 / 16
+"""Of all calls, for streams that need no credential."""
+STRANGER_SHARE: Final = 0.25
+"""Of the places for those, for one address."""
 
 
 class Method(NamedTuple):
-    """A method's name, and the scope that it needs; there is no default."""
+    """A method's name, the scope that it needs, for which there is no default, and what limits know it by.
+
+    `route` is the request over HTTP that does the same, so that no other door leads past its limit.
+    """
 
     name: str
     scope: str
+    route: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +78,19 @@ class Calls:
         context: Context,
         credentials: Credentials,
         owners: CertificateOwners,
+        peers: Peers,
         limits: Limits | None,
         write_timeout_s: float,
+        max_calls: int,
     ) -> None:
         self._context = context
         self._ids = RequestIds(context.now_ms(), context.rng)
         self._credentials = credentials
         self._owners = owners
+        self._peers = peers
         self._limits = limits
+        places = max(1, int(max_calls * STRANGERS_SHARE))
+        self._strangers = Bulkhead("streams without a credential", places, STRANGER_SHARE, whose="address")
         self._write_timeout_s = write_timeout_s
         self.dropped_streams = 0
 
@@ -110,6 +130,16 @@ class Calls:
                         await _end(wire, refusal(error, call.request_id))
 
         return grpc.unary_stream_rpc_method_handler(stream)
+
+    @asynccontextmanager
+    async def stranger(self, wire: Wire) -> AsyncIterator[None]:
+        """A place for a stream that needs no credential and may never end; where none is left the call ends."""
+        try:
+            with self._strangers.place(self._peers.network_of(wire)):
+                yield
+        except TooManyRequests as error:
+            await _end(wire, refusal(error, self._ids.read(_first_values(wire).get("x-request-id"))))
+            raise
 
     async def _write(self, wire: Wire, data: bytes) -> None:
         try:
@@ -154,7 +184,7 @@ class Calls:
 
     async def _caller_of(self, wire: Wire, method: Method, authorization: str | None) -> Caller:
         """Who calls. When limits hold, what has no good credential counts for its address, as over HTTP."""
-        limits, network = self._limits, _network_of(wire)
+        limits, network = self._limits, self._peers.network_of(wire)
         if limits is not None:
             limits.check_address(network)
         try:
@@ -167,7 +197,7 @@ class Calls:
                 await limits.take_stranger(network)
             raise
         if limits is not None:
-            await limits.take(Who(network, caller.name, caller.tenant_id, f"gRPC {method.name}"))
+            await limits.take(Who(network, caller.name, caller.tenant_id, method.route))
         return caller
 
 
@@ -187,12 +217,6 @@ def _parsed(kind: type[Request], data: bytes) -> Request:
 def _first_values(wire: Wire) -> dict[str, str]:
     """The metadata that is text (all but `...-bin`); of several values under a key the first, as over HTTP."""
     return {key: value for key, value in reversed(tuple(wire.invocation_metadata() or ())) if isinstance(value, str)}
-
-
-def _network_of(wire: Wire) -> str:
-    """What the peer's address counts as; gRPC writes `ipv4:192.0.2.1:5` and `ipv6:%5B2001:db8::1%5D:5`."""
-    _, _, address = wire.peer().partition(":")
-    return network_of(unquote(address))
 
 
 def _certificate_names(wire: Wire) -> list[str]:

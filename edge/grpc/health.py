@@ -14,7 +14,8 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from bus.waiting import timeout
-from edge.grpc.calls import Wire
+from edge.grpc.calls import Calls
+from edge.grpc.wire import Wire
 
 NAME: Final = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 LOOK_S: Final = 1.0
@@ -27,8 +28,13 @@ class Health:
     """Answers probes from the same checks as `/readyz`; "" is the whole edge. No credential is asked for."""
 
     def __init__(
-        self, checks: Callable[[], Mapping[str, bool]], draining: asyncio.Event, services: frozenset[str]
+        self,
+        calls: Calls,
+        checks: Callable[[], Mapping[str, bool]],
+        draining: asyncio.Event,
+        services: frozenset[str],
     ) -> None:
+        self._calls = calls
         self._checks = checks
         self._draining = draining
         self._services = services | {""}
@@ -50,7 +56,10 @@ class Health:
 
     async def _watch(self, data: bytes, wire: Wire) -> None:
         """Each change, to the drain: that ends it, so that no watcher holds up the edge."""
-        service = await _service(data, wire)
+        async with self._calls.stranger(wire):
+            await self._tell(await _service(data, wire), wire)
+
+    async def _tell(self, service: str, wire: Wire) -> None:
         said = None
         while True:
             going, status = self._draining.is_set(), self._status(service)

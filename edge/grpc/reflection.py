@@ -4,8 +4,9 @@ grpcio-reflection 1.85 has v1alpha alone. v1 has the same messages in another pa
 answered by one servicer, and the file that describes v1 is that of v1alpha with its package renamed.
 """
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import AsyncIterable, Iterable
+from contextlib import aclosing
+from typing import Any, Final
 
 import grpc
 from google.protobuf import duration_pb2, struct_pb2
@@ -17,16 +18,23 @@ from grpc_reflection.v1alpha import reflection_pb2
 from grpc_reflection.v1alpha.reflection import aio
 
 from aion.v1 import tasks_pb2
+from edge.grpc.calls import Calls
 
 V1ALPHA: Final = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
 V1: Final = V1ALPHA.replace("v1alpha", "v1")
 
 
-def methods(services: Iterable[str]) -> "tuple[grpc.GenericRpcHandler, ...]":
+def methods(calls: Calls, services: Iterable[str]) -> "tuple[grpc.GenericRpcHandler, ...]":
     """The service under both of its names; it lists `services` and itself."""
     servicer = aio.ReflectionServicer([*services, V1, V1ALPHA], pool())
+
+    async def info(requests: AsyncIterable[Any], wire: Any) -> None:
+        async with calls.stranger(wire), aclosing(servicer.ServerReflectionInfo(requests, wire)) as answers:
+            async for answer in answers:
+                await wire.write(answer)
+
     handler = grpc.stream_stream_rpc_method_handler(
-        servicer.ServerReflectionInfo,
+        info,
         reflection_pb2.ServerReflectionRequest.FromString,
         reflection_pb2.ServerReflectionResponse.SerializeToString,
     )

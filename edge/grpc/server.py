@@ -24,8 +24,8 @@ ENVELOPE_BYTES: Final = 4096
 LEAST_PING_S: Final = 10.0
 """A client without calls that pings more often is told to go (`too_many_pings`), after so many times:"""
 STRIKES: Final = 2
-EXCESS: Final = 100
-"""Calls of one connection beyond `max_calls`: they are refused, where others would wait in the client, untold."""
+CONNECTION_SHARE: Final = 0.25
+"""Of `max_calls`, for one connection: what is more waits in its client."""
 
 
 class GrpcServer:
@@ -44,8 +44,8 @@ class GrpcServer:
         self._calls = calls
         handlers = [
             tasks.methods(calls),
-            Health(checks, context.draining, frozenset({service.NAME})).methods(),
-            *(reflection.methods([service.NAME, health.NAME]) if settings.grpc.reflection else ()),
+            Health(calls, checks, context.draining, frozenset({service.NAME})).methods(),
+            *(reflection.methods(calls, [service.NAME, health.NAME]) if settings.grpc.reflection else ()),
         ]
         self._server = grpc.aio.server(
             handlers=handlers, options=_options(settings), maximum_concurrent_rpcs=settings.grpc.max_calls
@@ -94,7 +94,7 @@ def _options(settings: EdgeSettings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", int(settings.reuse_port)),
         ("grpc.max_receive_message_length", settings.max_body_bytes + ENVELOPE_BYTES),
-        ("grpc.max_concurrent_streams", own.max_calls + EXCESS),
+        ("grpc.max_concurrent_streams", max(1, int(own.max_calls * CONNECTION_SHARE))),
         ("grpc.server_handshake_timeout_ms", _ms(settings.head_timeout_s)),
         ("grpc.keepalive_time_ms", _ms(own.keepalive_s)),
         ("grpc.keepalive_timeout_ms", _ms(settings.write_timeout_s)),

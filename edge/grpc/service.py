@@ -43,9 +43,11 @@ class AionTasks:
 
     def methods(self, calls: Calls) -> "grpc.GenericRpcHandler":
         """Every method by its name."""
-        submit, read = Method("Submit", scopes.SUBMIT), Method("StatusById", scopes.READ)
-        stream, cancel = Method("Stream", scopes.READ), Method("Cancel", scopes.CANCEL)
-        listing = Method("ListIntents", ANY_CALLER)
+        submit = Method("Submit", scopes.SUBMIT, "POST /v1/tasks")
+        stream = Method("Stream", scopes.READ, "GET /v1/stream/{task_id}")
+        read = Method("StatusById", scopes.READ, "GET /v1/tasks/{task_id}")
+        cancel = Method("Cancel", scopes.CANCEL, "POST /v1/tasks/{task_id}/cancel")
+        listing = Method("ListIntents", ANY_CALLER, "GET /v1/intents")
         handlers = {
             submit.name: calls.answering(submit, tasks_pb2.SubmitRequest, self.submit),
             stream.name: calls.streaming(stream, tasks_pb2.StreamRequest, self.stream, self._desk.streaming),

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from bus import BusSettings, open_bus
+from bus.nats import kv, layout
 from bus.port import KvEntry
-from bus.subjects import CATALOG, ENGINES, KEYS, MODULES
+from bus.subjects import CATALOG, ENGINES, KEYS, MODULES, SESSIONS
 from schemas.errors import Conflict
 
 
@@ -99,6 +101,41 @@ async def test_a_deleted_key_is_gone_and_can_be_created_again(ground: Any) -> No
         await bus.kv.create(MODULES, "summarize", b"two")
         entry = await bus.kv.get(MODULES, "summarize")
     assert entry.value == b"two"
+
+
+async def test_a_deletion_is_told_once_and_no_marker_of_it_is_a_value(
+    ground: Any, eventually: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kv, "MARKER_TTL_S", 1.0)
+    told: list[tuple[str, bytes | None]] = []
+    async with ground.bus() as bus, bus.kv.view(SESSIONS, lambda key, value: told.append((key, value))) as view:
+        await bus.kv.put(SESSIONS, "family", b"one", ttl_s=600.0)
+        await bus.kv.delete(SESSIONS, "family")
+        await eventually(lambda: len(told) == 2)
+        await asyncio.sleep(1.5)  # the server's own marker stands there by now
+        assert (told, dict(view)) == ([("family", b"one"), ("family", None)], {})
+        assert await bus.kv.get(SESSIONS, "family") is None
+        async with bus.kv.view(SESSIONS) as later:
+            assert dict(later) == {}
+        await bus.kv.create(SESSIONS, "family", b"two")
+        await eventually(lambda: dict(view) == {"family": b"two"})
+
+
+async def test_nothing_of_a_deleted_key_stays_on_the_server(fresh_nats: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else buckets, which are bounded, fill up with the markers of what was deleted."""
+    configured = layout.bucket_config
+
+    def brief(bucket: str, settings: BusSettings) -> dict[str, Any]:
+        return configured(bucket, settings) | {"subject_delete_marker_ttl": layout.SECOND_NS}
+
+    monkeypatch.setattr(kv, "MARKER_TTL_S", 1.0)
+    monkeypatch.setattr(layout, "bucket_config", brief)
+    async with open_bus(BusSettings(url=fresh_nats)) as bus, asyncio.timeout(10):
+        assert isinstance(bus.kv, kv.NatsKv)
+        await bus.kv.put(SESSIONS, "family", b"one", ttl_s=600.0)
+        await bus.kv.delete(SESSIONS, "family")
+        while await bus.kv._newest(SESSIONS, "family", 1.0) is not None:  # noqa: ASYNC110  # nobody tells
+            await asyncio.sleep(0.1)
 
 
 async def test_a_view_is_complete_when_handed_over(ground: Any) -> None:

@@ -27,6 +27,7 @@ from aion.v1.tasks_pb2_grpc import AionTasksStub
 from bus import subjects
 from bus.memory import MemoryBus, MemoryServer
 from edge.actor import Edge
+from edge.limits.settings import LimitsSettings
 from edge.settings import EdgeSettings
 from schemas.delta import Delta
 from schemas.events import UNROUTED, Accepted, Ended, Outcome, Routed, read_task_event
@@ -112,7 +113,9 @@ def submission(params: dict[str, Any] | None = None, **fields: Any) -> tasks_pb2
 
 
 @asynccontextmanager
-async def world_of(*, grpc_options: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[World]:
+async def world_of(
+    *, grpc_options: dict[str, Any] | None = None, rates: dict[str, Any] | None = None, **settings: Any
+) -> AsyncIterator[World]:
     server = MemoryServer()
     async with AsyncExitStack() as stack:
         bus, edge_bus = MemoryBus(server), MemoryBus(server)
@@ -123,7 +126,7 @@ async def world_of(*, grpc_options: dict[str, Any] | None = None, **settings: An
         await bus.kv.put(subjects.MODULES, "greeter", encode(module))
         context = Context(edge_bus, "edge-1", structlog.get_logger(), server.now_ms)
         options = {"port": 0, "drain_grace_s": 2.0, "accept_timeout_s": 1.0, "grpc": {"port": 0} | (grpc_options or {})}
-        edge = Edge(context, EdgeSettings(**(options | settings)))
+        edge = Edge(context, EdgeSettings(**(options | settings)), LimitsSettings.model_validate(rates or {}))
         await stack.enter_async_context(edge.lifespan())
         http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{edge.port}"))
         channel = await stack.enter_async_context(grpc.aio.insecure_channel(f"127.0.0.1:{edge.grpc_port}"))
@@ -488,16 +491,87 @@ async def test_the_deadline_of_a_stream_ends_it_and_gives_its_place_back(world: 
     await world.has("streams", 0)
 
 
+@asynccontextmanager
+async def connection(world: World) -> AsyncIterator[Any]:
+    """A stub whose calls share no connection with those of others."""
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{world.edge.grpc_port}", own) as channel:
+        yield AionTasksStub(channel)  # type: ignore[no-untyped-call]
+
+
 async def test_more_calls_than_may_be_are_refused_at_once() -> None:
-    async with world_of(grpc_options={"max_calls": 2}) as world:
-        waiting = [asyncio.create_task(world.submit()) for _ in range(2)]
+    async with world_of(grpc_options={"max_calls": 2}) as world, connection(world) as one, connection(world) as two:
+        waiting = [asyncio.create_task(take(stub.Submit(submission(), metadata=world.auth()))) for stub in (one, two)]
         await world.has("submissions", 2)
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await world.submit()
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        for one in waiting:
-            one.cancel()
+        for call in waiting:
+            call.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def take(call: Any) -> Any:
+    return await call
+
+
+async def test_one_connection_leaves_calls_for_the_others() -> None:
+    async with world_of(grpc_options={"max_calls": 8}) as world, connection(world) as other:
+        waiting = [asyncio.create_task(world.submit()) for _ in range(10)]
+        await world.has("submissions", 2)
+        taken = await other.Submit(submission(wait_s=0), metadata=world.auth(), timeout=TIMEOUT_S)
+        assert taken.task_id
+        for call in waiting:
+            call.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_streams_without_a_credential_have_few_places_of_their_own() -> None:
+    listing = [reflection_pb2.ServerReflectionRequest(list_services="")]
+    async with world_of(grpc_options={"max_calls": 64}) as world:  # so four, of which one address has one
+        health = health_pb2_grpc.HealthStub(world.channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+        code, reason, details = await refused(health.Watch(health_pb2.HealthCheckRequest()).read())
+        assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS")
+        assert details["RetryInfo"].retry_delay.seconds == 1
+        for package in REFLECTIONS:
+            assert (await refused(reflected(world, package, listing)))[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await probe(world) == health_pb2.HealthCheckResponse.SERVING
+        assert (await world.submit(submission(wait_s=0))).task_id
+        watch.cancel()
+        async with asyncio.timeout(TIMEOUT_S):
+            while not await reflects(world, listing):  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.02)
+
+
+async def reflects(world: World, requests: list[Any]) -> bool:
+    """Whether there was a place for it."""
+    try:
+        return bool(await reflected(world, REFLECTIONS[0], requests))
+    except grpc.aio.AioRpcError:
+        return False
+
+
+SAME = {
+    "Submit": ("POST /v1/tasks", submission(wait_s=0)),
+    "Stream": ("GET /v1/stream/{task_id}", tasks_pb2.StreamRequest(task_id="t")),
+    "StatusById": ("GET /v1/tasks/{task_id}", tasks_pb2.StatusByIdRequest(task_id="t")),
+    "Cancel": ("POST /v1/tasks/{task_id}/cancel", tasks_pb2.CancelRequest(task_id="t")),
+    "ListIntents": ("GET /v1/intents", tasks_pb2.ListIntentsRequest()),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+async def test_the_rate_of_a_route_holds_for_the_call_that_does_the_same(name: str) -> None:
+    route, request = SAME[name]
+    method, _, path = route.format(task_id="t").partition(" ")
+    async with world_of(rates={"routes": {route: {"rpm": 1, "burst": 1}}}) as world:
+        headers = {"Authorization": f"Bearer {world.keys['acme']}"}
+        async with world.http.request(method, path, headers=headers) as response:
+            assert response.status != 429
+        call = getattr(world.stub, name)(request, metadata=world.auth(), timeout=TIMEOUT_S)
+        assert (await refused(call.read() if name == "Stream" else call))[1] == "TOO_MANY_REQUESTS"
 
 
 async def test_both_doors_share_the_places() -> None:

@@ -198,9 +198,7 @@ async def test_a_hole_before_a_full_house_is_filled(world: World) -> None:
 
 
 @pytest.mark.parametrize(("lost", "mark"), [(range(1, 11), 0), ((11,), 5)], ids=["the first ten", "one of them"])
-async def test_a_hole_costs_what_lies_in_it_and_nothing_behind_it(
-    world: World, lost: Sequence[int], mark: int
-) -> None:
+async def test_a_hole_costs_what_lies_in_it_and_nothing_behind_it(world: World, lost: Sequence[int], mark: int) -> None:
     await world.step("accepted")
     await world.step("routed")
     await world.say(*(number for number in range(1, 301) if number not in lost))
