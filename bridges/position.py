@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bridges.judging import ID_CHARS
 from bus.port import Entry, LogInfo
 from schemas.errors import ProjectionHalted
 from schemas.events import read_head
@@ -29,12 +30,14 @@ class Batch:
 
 
 def event_id_of(entry: Entry) -> str:
-    """The event's own id, or `sha256:` and a digest of its bytes when it has none."""
+    """The event's own id, or `sha256:` and a digest of its bytes when it has none that every sink can store."""
     try:
         event_id = read_head(entry.data).event_id
     except Unreadable:
         event_id = ""
-    return event_id or f"sha256:{hashlib.sha256(entry.data).hexdigest()}"
+    if 0 < len(event_id) <= ID_CHARS and "\0" not in event_id:
+        return event_id
+    return f"sha256:{hashlib.sha256(entry.data).hexdigest()}"
 
 
 def check_source(name: str, position: Position | None, info: LogInfo, *, begin_at_oldest: bool) -> None:

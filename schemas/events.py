@@ -9,13 +9,13 @@ Each event knows its lane, the second half of its subject `aion.task.<event>.<la
 import re
 from enum import StrEnum
 from functools import lru_cache
-from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias, TypedDict, TypeVar
 
 from msgspec import Meta, Struct, field
 
 from schemas.ids import NAME_PATTERN, EventId, Name, OfToken, TaskId, TenantId, Token
 from schemas.message import Decoder, Message, Raw, Unreadable, encode, read
-from schemas.result import Count, Engine, Status, TaskError, TaskResult, Usage, UsageReport, report
+from schemas.result import Engine, Nanousd, Status, StoredCount, TaskError, TaskResult, Usage, UsageReport, report
 from schemas.task import Priority, Privacy
 
 Ordinal: TypeAlias = Annotated[int, Meta(ge=1)]
@@ -36,7 +36,7 @@ class _TaskEvent(Message, tag_field="event"):
     tenant_id: Annotated[TenantId, OfToken]
     task_id: Annotated[TaskId, OfToken]
     at_ms: Annotated[
-        int, Meta(ge=0, description="Writer's clock, Unix milliseconds; the sequence alone gives the order.")
+        StoredCount, Meta(description="Writer's clock, Unix milliseconds; the sequence alone gives the order.")
     ]
     traceparent: str | None = None
 
@@ -50,8 +50,8 @@ class Brief(Message):
     budget_nanousd: int | None = None
     p95_ms: int | None = None
     preferred_engine: Name | None = None
-    accepted_at_ms: int
-    deadline_ms: Annotated[int, Meta(description="Absolute, Unix milliseconds, minted once by the edge.")]
+    accepted_at_ms: StoredCount
+    deadline_ms: Annotated[StoredCount, Meta(description="Absolute, Unix milliseconds, minted once by the edge.")]
 
 
 class Accepted(_TaskEvent, tag="accepted"):
@@ -111,7 +111,7 @@ class AttemptFailed(_TaskEvent, tag="attempt_failed"):
     fallbacks: tuple[Name, ...]
     attempt: Ordinal
     error: TaskError
-    cost_nanousd: Count = 0
+    cost_nanousd: Nanousd = 0
     cost_estimated: bool = False
 
     @property
@@ -169,7 +169,7 @@ class AuditEvent(Message, tag_field="event", tag="audit"):
     event_id: EventId
     tenant_id: Annotated[TenantId, OfToken]
     kind: Name
-    at_ms: Count
+    at_ms: StoredCount
     actor: str
     subject: str
     detail: dict[str, str] = field(default_factory=dict)
@@ -190,13 +190,13 @@ class Head(Struct, frozen=True):
 class EndedInBrief(Struct, frozen=True, tag_field="event", tag="ended"):
     """What a bill needs of `ended`; its answer is skipped unread.
 
-    Types, amounts and names are checked as in `Ended`, so that no projection bills what another cannot read.
+    Types, amounts and names are checked as in `Ended`; a field that a newer writer added is passed over.
     """
 
     event_id: EventId
     tenant_id: TenantId
     task_id: TaskId
-    at_ms: Count
+    at_ms: StoredCount
     outcome: Outcome
     intent: str
     engine: Engine
@@ -204,6 +204,13 @@ class EndedInBrief(Struct, frozen=True, tag_field="event", tag="ended"):
     engine_name: str | None = None
     error: TaskError | None = None
     traceparent: str | None = None
+
+
+class EndedInFull(EndedInBrief, frozen=True, tag_field="event", tag="ended"):
+    """`ended` with its answer, for projections: read whole, so that none bills what another cannot read."""
+
+    event: ClassVar[Literal["ended"]] = "ended"
+    result: dict[str, Any] = field(default_factory=dict)
 
 
 class AcceptedInBrief(Struct, frozen=True, tag_field="event", tag="accepted"):
@@ -245,6 +252,8 @@ class _ResultInParts(Struct, frozen=True):
     error: Raw
 
 
+E = TypeVar("E", bound=EndedInBrief)
+
 _NAME: Final = re.compile(NAME_PATTERN)
 
 _heads = Decoder(Head)
@@ -252,6 +261,7 @@ _acceptances = Decoder(AcceptedInBrief)
 _routes = Decoder(RoutedInBrief)
 _endings_in_parts = Decoder(_EndedInParts)
 _endings = Decoder(EndedInBrief)
+_endings_in_full = Decoder(EndedInFull)
 _task_events: Decoder[TaskEvent] = Decoder(TaskEvent)
 _log_events: Decoder[LogEvent] = Decoder(LogEvent)
 
@@ -273,7 +283,15 @@ def read_routed_in_brief(data: bytes) -> RoutedInBrief:
 
 def read_ended_in_brief(data: bytes) -> EndedInBrief:
     """What a bill needs of the `ended` in `data`. Raises `schemas.message.Unreadable`."""
-    ended = read(_endings, data)
+    return _named(read(_endings, data))
+
+
+def read_ended_in_full(data: bytes) -> EndedInFull:
+    """All of the `ended` in `data` but what a newer writer added. Raises `schemas.message.Unreadable`."""
+    return _named(read(_endings_in_full, data))
+
+
+def _named(ended: E) -> E:
     if not _are_names(ended.intent, ended.engine_name):
         raise Unreadable("intent or engine_name is not a name")
     return ended
@@ -307,7 +325,7 @@ UNROUTED = Engine(route="local", chosen_by="ai-router", reason="ended before an 
 """The `engine` of a task that no engine ever saw: nothing left this installation."""
 
 
-def canonical_result(ended: Ended) -> TaskResult:
+def canonical_result(ended: Ended | EndedInFull) -> TaskResult:
     """The client's view of a terminal event: deterministic, so replays are byte-identical."""
     return TaskResult(
         task_id=ended.task_id,

@@ -58,6 +58,8 @@ def read(decoder: "Decoder[T]", data: bytes | str | Raw) -> T:
         return decoder.decode(data)
     except RecursionError:
         raise Unreadable("it nests too deeply") from None
+    except UnicodeError:  # of a text that is kept; msgspec 0.21 passes it on bare
+        raise Unreadable("it holds a text that is not UTF-8") from None
 
 
 @cache

@@ -7,9 +7,12 @@ from msgspec import Meta, field
 
 from schemas.ids import TaskId
 from schemas.message import Message
-from schemas.money import NANOUSD_PER_USD
+from schemas.money import MAX_NANOUSD, NANOUSD_PER_USD
 
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
+StoredCount: TypeAlias = Annotated[int, Meta(ge=0, le=2**53)]
+"""Of the log: every store holds it, a JSON number of any reader does exactly, and 1,023 of them fit into a bigint."""
+Nanousd: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NANOUSD)]
 
 
 class Status(StrEnum):
@@ -32,9 +35,9 @@ class Engine(Message):
 class Usage(Message):
     """What the task used. Money is nano-USD inside and becomes `cost_usd` only in `TaskResult`."""
 
-    latency_ms: Count
-    tokens: Count = 0
-    cost_nanousd: Count = 0
+    latency_ms: StoredCount
+    tokens: StoredCount = 0
+    cost_nanousd: Nanousd = 0
 
 
 class UsageReport(Message):

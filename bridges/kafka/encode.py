@@ -10,10 +10,12 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import Final, NamedTuple
 
+from bridges.judging import audit_subject, check_ids, read_end, stranger
 from bridges.kafka import topics
 from bridges.position import event_id_of
 from bus.port import Entry
-from schemas.events import EndedInBrief, Head, read_ended_in_brief, read_head
+from bus.subjects import TaskSubject, task_subject
+from schemas.events import EndedInFull, Head, read_head
 from schemas.message import Unreadable, encode
 
 Header = tuple[str, bytes]
@@ -63,35 +65,35 @@ class Encoder:
     def _records(self, entry: Entry) -> tuple[Record, ...]:
         if len(entry.data) + _HEADERS_BYTES > self._record_bytes:
             raise ValueError(f"{len(entry.data)} bytes is over record_bytes {self._record_bytes}")
-        words = entry.subject.split(".")
-        if len(words) == 6 and words[1] == "task":
-            return self._of_task(entry, words[2], words[4], words[5])
-        if len(words) == 5 and words[1] == "audit":
-            return self._of_audit(entry, words[2], words[3])
-        raise _stranger(entry)
+        if (task := task_subject(entry.subject)) is not None:
+            return self._of_task(entry, task)
+        if (audit := audit_subject(entry.subject)) is not None:
+            return self._of_audit(entry, *audit)
+        raise stranger(entry)
 
-    def _of_task(self, entry: Entry, event: str, tenant: str, task: str) -> tuple[Record, ...]:
+    def _of_task(self, entry: Entry, told: TaskSubject) -> tuple[Record, ...]:
+        event, tenant, task = told
         key, subject = task.encode(), f"{tenant}/{task}".encode()
         if event == "ended":
-            ended = read_ended_in_brief(entry.data)
-            if ended.task_id != task or ended.tenant_id != tenant:
-                raise _stranger(entry)
+            ended = read_end(entry, told)
             record = self._record(entry, ended, topics.EVENTS, key, _ENDED, subject)
             return record, self._usage(ended, record)
         head = read_head(entry.data)
         kind = _TASK_TYPES.get(event)
         if kind is None or head.event != event:
-            raise _stranger(entry)
+            raise stranger(entry)
+        check_ids(head)
         return (self._record(entry, head, topics.EVENTS, key, kind, subject),)
 
     def _of_audit(self, entry: Entry, tenant: str, kind: str) -> tuple[Record, ...]:
         head = read_head(entry.data)
         if head.event != "audit":
-            raise _stranger(entry)
+            raise stranger(entry)
+        check_ids(head)
         of_kind, key = ("ce_type", f"io.aion.audit.{kind}.v1".encode()), tenant.encode()
         return (self._record(entry, head, topics.AUDIT, key, of_kind, key),)
 
-    def _usage(self, ended: EndedInBrief, record: Record) -> Record:
+    def _usage(self, ended: EndedInFull, record: Record) -> Record:
         """What was billed: integers of nano-USD, one record per task."""
         usage = ended.usage
         value = {
@@ -112,13 +114,13 @@ class Encoder:
         return Record(topics.USAGE, key, encode(value), at_ms, [_SPEC, event_id, self._source, _USAGE, *headers[4:]])
 
     def _record(
-        self, entry: Entry, head: Head | EndedInBrief, topic: str, key: bytes, kind: Header, subject: bytes
+        self, entry: Entry, head: Head | EndedInFull, topic: str, key: bytes, kind: Header, subject: bytes
     ) -> Record:
         sequence, at_ns, _, data = entry
         at_ms = at_ns // 1_000_000
         headers = [
             _SPEC,
-            ("ce_id", _text(head.event_id)),
+            ("ce_id", head.event_id.encode()),
             self._source,
             kind,
             ("ce_subject", subject),
@@ -128,7 +130,7 @@ class Encoder:
             ("aion_seq", b"%d" % sequence),
         ]
         if head.traceparent:
-            headers.append(("traceparent", _text(head.traceparent)))
+            headers.append(("traceparent", head.traceparent.encode()))
         return Record(topic, key, data, at_ms, headers)
 
     def _dead(self, entry: Entry, reason: str) -> Record:
@@ -149,16 +151,6 @@ class Encoder:
         ]
         key = str(entry.sequence).encode()
         return Record(topics.DEAD_LETTERS, key, entry.data[:_DEAD_BYTES], entry.at_ns // 1_000_000, headers)
-
-
-def _stranger(entry: Entry) -> ValueError:
-    return ValueError(f"subject {entry.subject} does not fit the event")
-
-
-def _text(value: str) -> bytes:
-    if not value or len(value) > 256:
-        raise ValueError("event_id and traceparent are texts of 1 to 256 characters")
-    return value.encode()
 
 
 @lru_cache(maxsize=1024)

@@ -1,11 +1,16 @@
 """What the Kafka bridge can be told."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field, SecretStr, model_validator
 
 from bridges.projection import ProjectionSettings
+
+MESSAGE_BYTES: Final = 2_097_152
+"""What every topic lets a message have (`max.message.bytes`); a message is what one batch became."""
+_MARGIN_BYTES: Final = 4096
+"""A record's headers and the batch around it."""
 
 
 class KafkaSettings(ProjectionSettings):
@@ -32,7 +37,7 @@ class KafkaSettings(ProjectionSettings):
     replication: int = Field(default=1, ge=1, le=9)
     compression: Literal["none", "gzip", "lz4", "zstd"] = "zstd"
     retention_ms: int = Field(default=604_800_000, ge=-1, description="Of the event topics; -1 keeps everything.")
-    batch_bytes: int = Field(default=1_900_000, ge=16_384, le=8_388_608, description="Of one batch to one partition.")
+    batch_bytes: int = Field(default=1_900_000, ge=16_384, description="Of one batch to one partition.")
     record_bytes: int = Field(default=1_900_000, ge=16_384, description="A larger event goes to the dead letters.")
     transaction_timeout_ms: int = Field(default=15_000, ge=1000, le=900_000)
     request_timeout_ms: int = Field(default=10_000, ge=100)
@@ -45,6 +50,16 @@ class KafkaSettings(ProjectionSettings):
                 f"step_timeout_s {self.step_timeout_s} < request_timeout_ms {self.request_timeout_ms} < "
                 f"transaction_timeout_ms {self.transaction_timeout_ms} must hold, else a client retries in our back"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _messages_fit(self) -> "KafkaSettings":
+        for name, most in (("batch_bytes", MESSAGE_BYTES), ("record_bytes", MESSAGE_BYTES - _MARGIN_BYTES)):
+            if getattr(self, name) > most:
+                raise ValueError(
+                    f"{name} {getattr(self, name)} is over {most}: no batch of it would fit into the topics' "
+                    f"max.message.bytes {MESSAGE_BYTES}, and each transaction would be refused"
+                )
         return self
 
     @model_validator(mode="after")

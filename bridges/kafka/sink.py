@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from bridges.kafka import topics
 from bridges.kafka.encode import Encoder, Record
 from bridges.kafka.producer import Transaction, commit, transactional_producer
-from bridges.kafka.readback import consumer, read_to_end
+from bridges.kafka.readback import consumer, read_to_end, stored_ends
 from bridges.kafka.settings import KafkaSettings
 from bridges.position import Batch, Position
 from bus.subjects import LOG_STREAM
@@ -36,11 +36,16 @@ class KafkaSink:
         return True
 
     async def position(self) -> Position | None:
-        """The last committed position record of this transactional id, read after the fencing."""
+        """The last committed position record of this transactional id, read after the fencing.
+
+        It may stand behind a transaction that another bridge has open, whose end is waited for. Raises `Unavailable`
+        when that stays open.
+        """
         found: Position | None = None
         partition = TopicPartition(self._settings.prefix + topics.OFFSETS, 0)
+        ends = await stored_ends(self._settings, [partition])
         async with consumer(self._settings, [partition]) as reader:
-            async for records in read_to_end(reader, [partition], self._settings):
+            async for records in read_to_end(reader, [partition], self._settings, ends):
                 for record in records:
                     if record.key == position_key(self._settings):
                         found, self._count = decode_position(record.value)

@@ -10,7 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from bridges.kafka.connect import client_options, let_in
-from bridges.kafka.settings import KafkaSettings
+from bridges.kafka.settings import MESSAGE_BYTES, KafkaSettings
 from bus.waiting import timeout
 from schemas.errors import Misconfigured, Unavailable
 
@@ -23,7 +23,8 @@ DEAD_LETTERS: Final = "aion.dlq.v1"
 COMMANDS: Final = "aion.commands.v1"
 OFFSETS: Final = "__aion.bridge.offsets"
 
-_MESSAGE_BYTES: Final = 2_097_152
+_EXACT: Final = ("cleanup.policy", "max.message.bytes")
+_IN_SYNC: Final = "min.insync.replicas"
 _TOPIC_EXISTS: Final = 36
 _UNKNOWN_TOPIC: Final = 3
 
@@ -38,14 +39,18 @@ class Topic:
 
 
 def mandatory(settings: KafkaSettings) -> tuple[Topic, ...]:
-    """All of them. Event topics are deleted by age, the positions are compacted."""
-    kept = {
+    """All of them. Event topics are deleted by age, the positions are compacted.
+
+    What was acknowledged survives the loss of a broker: all replicas but one hold it, where there are several.
+    """
+    in_sync = {_IN_SYNC: str(max(1, settings.replication - 1))}
+    kept = in_sync | {
         "cleanup.policy": "delete",
         "retention.ms": str(settings.retention_ms),
-        "max.message.bytes": str(_MESSAGE_BYTES),
+        "max.message.bytes": str(MESSAGE_BYTES),
     }
     keyed = (EVENTS, USAGE, AUDIT, MODULES, POLICY, COMMANDS)
-    offsets = {"cleanup.policy": "compact", "segment.ms": "600000", "segment.bytes": "16777216"}
+    offsets = in_sync | {"cleanup.policy": "compact", "segment.ms": "600000", "segment.bytes": "16777216"}
     return (
         *(Topic(settings.prefix + name, settings.partitions, kept) for name in keyed),
         Topic(settings.prefix + DEAD_LETTERS, 1, kept),
@@ -144,15 +149,19 @@ async def _differences(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...], se
             differences.append(f"{topic.name} has {len(partitions)} partitions, not {topic.partitions}")
         elif any(len(partition["replicas"]) < settings.replication for partition in partitions):
             differences.append(f"{topic.name} has fewer than {settings.replication} replicas")
-        for key in ("cleanup.policy", "max.message.bytes"):
+        for key in _EXACT:
             found = configs[topic.name].get(key)
             if key in topic.configs and found != topic.configs[key]:
                 differences.append(f"{topic.name} has {key}={found}, not {topic.configs[key]}")
+        in_sync = configs[topic.name].get(_IN_SYNC)
+        if int(in_sync or 1) < int(topic.configs[_IN_SYNC]):
+            least = topic.configs[_IN_SYNC]
+            differences.append(f"{topic.name} has {_IN_SYNC}={in_sync}, less than {least}: kafka-configs can raise it")
     return differences
 
 
 async def _configs(admin: AIOKafkaAdminClient, wanted: tuple[Topic, ...]) -> dict[str, dict[str, Any]]:
-    keys = {"cleanup.policy": "", "max.message.bytes": ""}
+    keys = dict.fromkeys((*_EXACT, _IN_SYNC), "")
     asked = [ConfigResource(ConfigResourceType.TOPIC, topic.name, keys) for topic in wanted]
     answers = await admin.describe_configs(asked)
     found = [resource for answer in answers for resource in answer.resources]

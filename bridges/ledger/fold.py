@@ -1,6 +1,7 @@
 """A batch of events as rows: one per task whatever it went through, so that a batch costs a few statements.
 
-Plain folding, no I/O. The order of the log decides; a later event only ever adds to its task's row.
+Plain folding, no I/O. The order of the log decides; a later event only ever adds to its task's row, unless it is an
+acceptance: after the log's window an id may be used again, and the row is of its newest life.
 """
 
 import json
@@ -8,8 +9,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, assert_never
 
+from bridges.judging import Unfit, read_entry
 from bus.port import Entry
-from schemas.events import Accepted, AttemptFailed, AuditEvent, Ended, Routed, Started, TaskEvent, canonical_result
+from schemas.events import (
+    Accepted,
+    AttemptFailed,
+    AuditEvent,
+    Ended,
+    EndedInFull,
+    Routed,
+    Started,
+    TaskEvent,
+    canonical_result,
+)
 from schemas.message import Unreadable, encode
 
 _REASON_CHARS: Final = 400
@@ -17,7 +29,10 @@ _REASON_CHARS: Final = 400
 
 @dataclass(slots=True)
 class TaskRow:
-    """What a batch says of one task; None where it says nothing."""
+    """What a batch says of one task; None where it says nothing.
+
+    With an `accepted_sequence` it says all, and what was known of the id before is of an earlier life.
+    """
 
     tenant_id: str
     task_id: str
@@ -36,11 +51,12 @@ class TaskRow:
     cost_nanousd: int = 0
     result: str | None = None
     last_sequence: int = 0
+    accepted_sequence: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """What one task is billed."""
+    """What one life of a task is billed."""
 
     tenant_id: str
     task_id: str
@@ -95,8 +111,8 @@ def fold(entries: Iterable[Entry], folded: Folded | None = None) -> Folded:
     folded = Folded() if folded is None else folded
     for entry in entries:
         try:
-            event = entry.event()
-        except Unreadable as error:
+            event = read_entry(entry)
+        except (Unfit, Unreadable) as error:
             reason = _storable(str(error))[:_REASON_CHARS]
             folded.unreadable.append(DeadEntry(entry.sequence, _storable(entry.subject), reason, entry.data))
             continue
@@ -107,16 +123,17 @@ def fold(entries: Iterable[Entry], folded: Folded | None = None) -> Folded:
     return folded
 
 
-def _add(folded: Folded, entry: Entry, event: TaskEvent) -> None:
+def _add(folded: Folded, entry: Entry, event: TaskEvent | EndedInFull) -> None:
     key = (event.tenant_id, event.task_id)
     row = folded.tasks.get(key)
-    if row is None:
+    if row is None or isinstance(event, Accepted):
         row = folded.tasks[key] = TaskRow(*key, first_sequence=entry.sequence, accepted_at_ms=event.at_ms)
     row.last_sequence = entry.sequence
     row.state = event.event
     match event:
         case Accepted():
             _brief(row, event)
+            row.accepted_sequence = entry.sequence
         case Routed():
             _brief(row, event)
             row.engine = event.engine
@@ -127,7 +144,7 @@ def _add(folded: Folded, entry: Entry, event: TaskEvent) -> None:
             _brief(row, event)
             row.engine = event.engine
             row.attempts_cost_nanousd += event.cost_nanousd
-        case Ended():
+        case Ended() | EndedInFull():
             _end(row, event)
             folded.usage.append(_usage(entry, event))
         case _:
@@ -141,7 +158,7 @@ def _brief(row: TaskRow, event: Accepted | Routed | AttemptFailed) -> None:
     row.accepted_at_ms = event.brief.accepted_at_ms
 
 
-def _end(row: TaskRow, event: Ended) -> None:
+def _end(row: TaskRow, event: Ended | EndedInFull) -> None:
     result = canonical_result(event)
     row.intent = event.intent
     row.engine = event.engine_name or row.engine
@@ -152,7 +169,7 @@ def _end(row: TaskRow, event: Ended) -> None:
     row.result = encode(result).decode()
 
 
-def _usage(entry: Entry, event: Ended) -> UsageRow:
+def _usage(entry: Entry, event: Ended | EndedInFull) -> UsageRow:
     return UsageRow(
         tenant_id=event.tenant_id,
         task_id=event.task_id,

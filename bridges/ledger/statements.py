@@ -1,6 +1,6 @@
 """The ledger's SQL. Rows travel as arrays, one per column: a batch is one statement per table."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any, Final
 
@@ -29,23 +29,26 @@ def _annotation(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation)
 
 
+def _of_life(rules: Mapping[str, str]) -> str:
+    """Assignments that go on with a row by `rules`, or, where an acceptance is among what is new, begin it anew."""
+    case = "{0} = CASE WHEN excluded.accepted_sequence IS NOT NULL THEN excluded.{0} ELSE {1} END"
+    return ", ".join(case.format(name, rule) for name, rule in rules.items())
+
+
+_KEPT: Final = ("priority", "privacy", "engine", "outcome", "status", "ended_at_ms", "result")
+_SUMMED: Final = ("attempts", "attempts_cost_nanousd", "cost_nanousd")
+_FIRST: Final = ("accepted_at_ms", "first_sequence", "accepted_sequence")
+
 UPSERT_TASKS: Final = _insert(
     "tasks",
     TaskRow,
-    """ON CONFLICT (tenant_id, task_id) DO UPDATE SET
-    intent = coalesce(nullif(excluded.intent, ''), tasks.intent),
+    f"""ON CONFLICT (tenant_id, task_id) DO UPDATE SET
     state = excluded.state,
-    priority = coalesce(excluded.priority, tasks.priority),
-    privacy = coalesce(excluded.privacy, tasks.privacy),
-    engine = coalesce(excluded.engine, tasks.engine),
-    outcome = coalesce(excluded.outcome, tasks.outcome),
-    status = coalesce(excluded.status, tasks.status),
-    ended_at_ms = coalesce(excluded.ended_at_ms, tasks.ended_at_ms),
-    attempts = tasks.attempts + excluded.attempts,
-    attempts_cost_nanousd = tasks.attempts_cost_nanousd + excluded.attempts_cost_nanousd,
-    cost_nanousd = tasks.cost_nanousd + excluded.cost_nanousd,
-    result = coalesce(excluded.result, tasks.result),
-    last_sequence = excluded.last_sequence
+    last_sequence = excluded.last_sequence,
+    intent = coalesce(nullif(excluded.intent, ''), tasks.intent),
+    {_of_life({name: f"coalesce(excluded.{name}, tasks.{name})" for name in _KEPT})},
+    {_of_life({name: f"tasks.{name} + excluded.{name}" for name in _SUMMED})},
+    {_of_life({name: f"tasks.{name}" for name in _FIRST})}
 WHERE excluded.first_sequence > tasks.last_sequence""",
 )
 

@@ -12,9 +12,11 @@ from bus.nats.layout import SECOND_NS
 _EXPIRES_NS = 30 * SECOND_NS
 _HEARTBEAT_NS = SECOND_NS
 _FLOWING = {"expires": _EXPIRES_NS, "idle_heartbeat": _HEARTBEAT_NS}
-_ROUND_BYTES = 32 << 20
+ROUND_BYTES = 32 << 20
 """What a round should bring at most: the server hangs up on who has 64 MiB unread. `max_bytes` would cost it dear."""
-_FIRST_ROUND = 5000
+_FIRST_ROUND = 64
+_GROWTH = 8
+"""A round is so many times what was handed out last at most: how large entries are is known only of those."""
 _GONE = ("409", "503")
 """The consumer is gone, or nobody serves it; `404` and `408` only end one request."""
 
@@ -124,8 +126,8 @@ class Rounds:
         return self._asked > 0
 
     def request(self, now_s: float, buffered: int) -> dict[str, Any] | None:
-        """See `Pulls`. A backlog is fetched ahead, up to two batches; else a round waits for its time."""
-        if self._asked or buffered > self._batch:
+        """See `Pulls`. A backlog is fetched ahead, up to two rounds; else a round waits for its time."""
+        if self._asked or buffered > self._round:
             return None
         if self._quiet:
             self._asked, self._got, self._due = 1, 0, 1
@@ -163,11 +165,12 @@ class Rounds:
 
     def complete(self, buffered: int) -> bool:
         """See `Pulls`. The entry that rang the bell waits for those that gather behind it."""
-        return buffered >= self._batch or (buffered > 0 and not self._gathering)
+        return buffered > self._round or buffered >= self._batch or (buffered > 0 and not self._gathering)
 
     def taken(self, count: int, size_bytes: int) -> None:
         """See `Pulls`."""
-        self._round = max(1, min(self._batch, _ROUND_BYTES * count // max(1, size_bytes)))
+        grown = max(_FIRST_ROUND, _GROWTH * count)
+        self._round = max(1, min(self._batch, grown, ROUND_BYTES * count // max(1, size_bytes)))
 
     def pause_s(self, now_s: float) -> float | None:
         """See `Pulls`."""

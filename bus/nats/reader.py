@@ -17,7 +17,7 @@ from bus.nats.client import Subscription
 from bus.nats.connection import ApiError, Connection
 from bus.nats.layout import SECOND_NS
 from bus.nats.message import Message
-from bus.nats.pulls import Flow, Pulls, Rounds
+from bus.nats.pulls import ROUND_BYTES, Flow, Pulls, Rounds
 from bus.nats.stored import Delivered, in_order, place
 from bus.port import Entry
 from bus.waiting import wait_at_most
@@ -109,9 +109,13 @@ class StreamReader:
             await wait_at_most(self._arrived, min(deadline - now_s, wait_s))
 
     def _take(self) -> Sequence[Delivered]:
-        buffer = self._buffer
-        held = [buffer.popleft() for _ in range(min(len(buffer), self._batch))]
-        self._pulls.taken(len(held), sum([len(message.data) for message in held]))
+        buffer, batch = self._buffer, self._batch
+        held = [buffer.popleft()]
+        size_bytes = len(held[0].data)
+        while buffer and len(held) < batch and (grown := size_bytes + len(buffer[0].data)) <= ROUND_BYTES:
+            held.append(buffer.popleft())
+            size_bytes = grown
+        self._pulls.taken(len(held), size_bytes)
         taken = in_order(held, self._next_consumer_sequence)
         if taken:
             self._next_consumer_sequence += len(taken)

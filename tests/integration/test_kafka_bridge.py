@@ -18,13 +18,14 @@ from aiokafka.protocol.produce import ProduceRequest
 from story import NOW_MS, Story, entries_of
 
 from actors.runtime.actor import Context
-from bridges.kafka import topics
+from bridges.kafka import readback, topics
 from bridges.kafka.actor import KafkaBridge
 from bridges.kafka.encode import Encoder
+from bridges.kafka.producer import transactional_producer
 from bridges.kafka.records import records_of_task
 from bridges.kafka.settings import KafkaSettings
 from bridges.kafka.sink import KafkaSink, open_kafka_sink
-from bridges.kafka.topics import ensure_topics
+from bridges.kafka.topics import ensure_topics, survey
 from bridges.kafka.verify import verify
 from bridges.position import Batch, Position, check_batch
 from bus.memory import MemoryBus, MemoryServer
@@ -344,6 +345,47 @@ async def test_the_position_goes_on_counting_over_lives(settings: KafkaSettings)
             await sink.write(made)
             at = made.up_to
     assert (await verify(bus, settings, 1, 60)).ok
+
+
+@asynccontextmanager
+async def open_transaction(settings: KafkaSettings) -> AsyncIterator[AIOKafkaProducer]:
+    """Another bridge over the same topics, in the middle of a transaction."""
+    other = settings.model_copy(update={"transactional_id": f"{settings.transactional_id}-other"})
+    async with transactional_producer(other) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(settings.prefix + topics.OFFSETS, b"{}", b"other")
+        yield producer
+
+
+async def test_a_position_behind_the_open_transaction_of_another_bridge_is_waited_for(settings: KafkaSettings) -> None:
+    bus = MemoryBus(MemoryServer())
+    await live_some(bus, 10)
+    batch = await whole_batch(bus)
+    async with open_transaction(settings) as other:
+        async with open_kafka_sink(settings) as sink:
+            await sink.write(batch)
+        async with open_kafka_sink(settings) as sink:
+            asked = asyncio.create_task(sink.position())
+            await asyncio.sleep(1.0)
+            assert not asked.done()
+            await other.abort_transaction()
+            assert await asked == batch.up_to
+
+
+async def test_no_position_is_told_while_another_bridge_keeps_its_transaction_open(
+    settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readback, "SWEEP_S", 0.0)
+    brief = settings.model_copy(update={"transaction_timeout_ms": 1000})
+    async with open_transaction(settings), open_kafka_sink(brief) as sink:
+        with pytest.raises(Unavailable, match="a transaction stays open"):
+            await sink.position()
+
+
+async def test_topics_that_too_few_replicas_must_hold_are_told(settings: KafkaSettings) -> None:
+    found = await survey(settings.model_copy(update={"replication": 3}), 10)
+    told = [difference for difference in found.differences if "min.insync.replicas=1, less than 2" in difference]
+    assert len(told) == len(topics.mandatory(settings))
 
 
 async def test_verify_finds_a_planted_duplicate(settings: KafkaSettings) -> None:

@@ -24,9 +24,12 @@ from bus.memory import MemoryBus, MemoryServer
 from bus.port import Entry, Service
 from bus.questions import LEDGER_GET, LEDGER_LIST
 from schemas.errors import Conflict, InvalidRequest, Misconfigured, NotFound, ProjectionHalted, Unavailable
-from schemas.events import Ended, canonical_result
+from schemas.events import Ended, LogEvent, canonical_result
+from schemas.ids import EventId
 from schemas.ledger import LedgerGet, LedgerList
 from schemas.message import changed, encode
+from schemas.money import MAX_NANOUSD
+from schemas.result import Usage
 
 
 @pytest.fixture
@@ -197,6 +200,61 @@ async def test_a_crash_between_commit_and_its_answer_repeats_nothing(settings: L
     assert (bill["cost_nanousd"], tuple(task.values())) == (10, (10, 1, "ended"))
 
 
+@pytest.mark.parametrize("cuts", [(), (3,), (2, 3), (1, 2, 3, 4, 5)], ids=str)
+async def test_an_id_used_again_after_the_window_is_a_task_of_its_own(
+    settings: LedgerSettings, cuts: tuple[int, ...]
+) -> None:
+    story = Story()
+    last = story.ended("t1", 30)
+    first: list[LogEvent] = [story.accepted("t1"), story.attempt_failed("t1", 5), story.ended("t1", 10, b=1)]
+    second: list[LogEvent] = [story.accepted("t1", later_ms=9000), story.routed("t1", later_ms=9000), last]
+    entries = [story.entry(number, event) for number, event in enumerate(first + second, start=1)]
+    await write_in_pieces(settings, entries[:5], tuple(cut for cut in cuts if cut < 5))
+    (task,) = await fetch(settings, "SELECT * FROM tasks")
+    assert (task["state"], task["status"], task["outcome"], task["result"]) == ("routed", None, None, None)
+    assert (task["accepted_at_ms"], task["ended_at_ms"], task["cost_nanousd"]) == (NOW_MS + 9000, None, 0)
+    assert (task["attempts"], task["attempts_cost_nanousd"]) == (1, 0)
+    await write_in_pieces(settings, entries[5:], ())
+    (task,) = await fetch(settings, "SELECT * FROM tasks")
+    assert (task["status"], task["cost_nanousd"], task["attempts"]) == ("OK", 30, 1)
+    assert (task["first_sequence"], task["accepted_sequence"], task["last_sequence"]) == (4, 4, 6)
+    assert task["result"] == encode(canonical_result(last)).decode()
+    bills = await fetch(settings, "SELECT sequence, cost_nanousd FROM usage_billing ORDER BY sequence")
+    assert [tuple(bill.values()) for bill in bills] == [(3, 10), (6, 30)]
+
+
+async def write_in_pieces(settings: LedgerSettings, entries: list[Entry], cuts: tuple[int, ...]) -> None:
+    async with open_ledger_sink(settings) as sink:
+        for start, end in zip((0, *cuts), (*cuts, len(entries)), strict=True):
+            await sink.write(batch(entries[start:end], await sink.position()))
+
+
+async def test_numbers_at_their_bounds_and_their_sums_fit_the_columns(settings: LedgerSettings) -> None:
+    story = Story()
+    usage = Usage(latency_ms=2**53, tokens=2**53, cost_nanousd=MAX_NANOUSD)
+    events: list[LogEvent] = [changed(story.attempt_failed("t1", MAX_NANOUSD), at_ms=2**53) for _ in range(900)]
+    events.append(changed(story.ended("t1"), usage=usage, at_ms=2**53))
+    entries = [story.entry(number, event) for number, event in enumerate(events, start=1)]
+    await write_in_pieces(settings, entries, (400, 900))
+    (task,) = await fetch(settings, "SELECT attempts_cost_nanousd FROM tasks")
+    assert task["attempts_cost_nanousd"] == 900 * MAX_NANOUSD
+    assert len(await fetch(settings, "SELECT 1 FROM usage_billing")) == 1
+
+
+async def test_ids_and_numbers_that_no_column_holds_hold_up_nothing(settings: LedgerSettings) -> None:
+    story = Story()
+    entries = [
+        story.entry(1, changed(story.ended("t1"), at_ms=2**63)),
+        story.entry(2, changed(story.ended("t2"), usage=Usage(latency_ms=1, tokens=2**64))),
+        story.entry(3, changed(story.accepted("t3"), event_id=EventId("nul \0"))),
+        story.entry(4, changed(story.ended("t4"), event_id=EventId("nul \0"))),
+        story.entry(5, changed(story.accepted("t5"), event_id=EventId("e" * 100_000))),
+    ]
+    await write_in_pieces(settings, entries, (1, 2, 3, 4))
+    kept = await fetch(settings, "SELECT sequence FROM unreadable ORDER BY 1")
+    assert [row["sequence"] for row in kept] == [1, 2, 5]
+
+
 async def test_a_write_that_fails_in_the_middle_leaves_nothing(settings: LedgerSettings) -> None:
     bus = MemoryBus(MemoryServer())
     await live_one(bus, "t1", 10)
@@ -335,6 +393,25 @@ async def test_any_number_may_migrate_at_once_and_altered_files_are_refused(sett
     async with writing_connection(settings) as connection:
         with pytest.raises(Misconfigured, match="altered"):
             await migrate(connection, altered, timeout_s=10)
+
+
+async def test_the_rows_of_an_older_ledger_are_kept_and_their_ids_may_be_used_again(settings: LedgerSettings) -> None:
+    story = Story()
+    async with writing_connection(settings) as connection:
+        await migrate(connection, migrations()[:1], timeout_s=10)
+        await connection.execute(
+            "INSERT INTO tasks (tenant_id, task_id, intent, state, status, accepted_at_ms, cost_nanousd,"
+            " first_sequence, last_sequence) VALUES ('acme', 't1', 'summarize', 'ended', 'OK', 1, 10, 1, 3)"
+        )
+        await connection.execute(
+            "INSERT INTO usage_billing VALUES"
+            " ('acme', 't1', 'e', 'summarize', NULL, 'api', 'completed', 1, 1, 10, 2, 3)"
+        )
+    await write_in_pieces(settings, [story.entry(4, story.accepted("t1")), story.entry(5, story.ended("t1", 30))], ())
+    (task,) = await fetch(settings, "SELECT cost_nanousd, first_sequence FROM tasks")
+    assert tuple(task.values()) == (30, 4)
+    bills = await fetch(settings, "SELECT cost_nanousd FROM usage_billing ORDER BY sequence")
+    assert [bill["cost_nanousd"] for bill in bills] == [10, 30]
 
 
 async def test_questions_say_unavailable_when_the_database_is_away() -> None:

@@ -118,6 +118,7 @@ class LedgerStore:
         self.position: Position | None = None
         self.tasks: dict[tuple[str, str], TaskRow] = {}
         self.usage: list[UsageRow] = []
+        self._billed: set[int] = set()
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[Sink]:
@@ -141,17 +142,17 @@ class LedgerStore:
         for key, row in folded.tasks.items():
             if row.first_sequence <= self._last.get(key, 0):
                 continue
-            known = self.tasks.get(key)
+            known = self.tasks.get(key) if row.accepted_sequence is None else None
             outcome = row.outcome or (known.outcome if known else None)
             cost = row.cost_nanousd + (known.cost_nanousd if known else 0)
             attempts = row.attempts + (known.attempts if known else 0)
             self.tasks[key] = TaskRow(*key, row.state, outcome, cost, attempts)
             self._last[key] = row.last_sequence
-        billed = {(bill.tenant_id, bill.task_id) for bill in self.usage}
         for bill in folded.usage:
-            if (bill.tenant_id, bill.task_id) not in billed:
+            if bill.sequence not in self._billed:
                 counted = bill.cost_nanousd, bill.tokens, bill.latency_ms
                 self.usage.append(UsageRow(bill.tenant_id, bill.task_id, *counted, bill.outcome))
+                self._billed.add(bill.sequence)
         self.position = position
 
 

@@ -2,9 +2,11 @@
 
 import json
 import random
+from typing import Any
 
 import pytest
 from aiokafka.partitioner import murmur2 as reference
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 from story import Story
@@ -12,12 +14,12 @@ from story import Story
 from bridges.kafka import topics
 from bridges.kafka.encode import Encoder
 from bridges.kafka.partition import murmur2, partition_of, partitions_of
-from bridges.kafka.settings import KafkaSettings
+from bridges.kafka.settings import MESSAGE_BYTES, KafkaSettings
 from bridges.kafka.sink import decode_position
 from bridges.position import event_id_of
 from bus.port import Entry
 from schemas.errors import Misconfigured
-from schemas.message import changed
+from schemas.message import changed, encode
 
 ENCODER = Encoder("LOG", record_bytes=100_000)
 
@@ -101,6 +103,10 @@ TASK = "aion.task.accepted.normal.acme.t1"
         (TASK, b"not json"),
         (TASK, b"[]"),
         (TASK, b"\xff\xfe"),
+        (TASK, b'{"event":"accepted","event_id":"\xff"}'),
+        (TASK, b'{"event":"accepted","event_id":""}'),
+        (TASK, b'{"event":"accepted","event_id":"' + b"x" * 257 + b'"}'),
+        (TASK, b'{"event":"accepted","event_id":"e","traceparent":"' + b"x" * 257 + b'"}'),
         (TASK, b'{"event":"accepted"}'),
         (TASK, b'{"event":"accepted","event_id":7}'),
         (TASK, b'{"event":"routed","event_id":"e"}'),
@@ -127,6 +133,15 @@ def test_an_event_without_an_id_is_told_by_its_bytes() -> None:
     assert one != other
 
 
+@pytest.mark.parametrize("told", [b"", b"x" * 257, b"\\u0000", b"\xff"])
+def test_an_id_that_a_position_cannot_hold_is_a_digest_instead(told: bytes) -> None:
+    assert event_id_of(Entry(1, 0, TASK, b'{"event":"accepted","event_id":"' + told + b'"}')).startswith("sha256:")
+
+
+def test_the_longest_id_is_told_as_it_is() -> None:
+    assert event_id_of(Entry(1, 0, TASK, b'{"event":"accepted","event_id":"' + b"x" * 256 + b'"}')) == "x" * 256
+
+
 def test_a_foreign_position_record_is_refused() -> None:
     with pytest.raises(Misconfigured, match="not one of ours"):
         decode_position(b'{"offset": 3}')
@@ -135,3 +150,26 @@ def test_a_foreign_position_record_is_refused() -> None:
 def test_timeouts_that_do_not_nest_are_refused() -> None:
     with pytest.raises(ValueError, match="must hold"):
         KafkaSettings(step_timeout_s=11)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_bytes": 2_097_153}, {"record_bytes": 2_093_057}])
+def test_a_batch_that_no_topic_would_take_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"max\.message\.bytes 2097152"):
+        KafkaSettings(**wrong)
+
+
+def test_the_largest_record_with_the_longest_ids_fits_into_a_message() -> None:
+    settings = KafkaSettings(batch_bytes=MESSAGE_BYTES, record_bytes=MESSAGE_BYTES - 4096)
+    data = encode({"event": "accepted", "event_id": "\U0001f68c" * 256, "traceparent": "\U0001f68c" * 256})
+    whole = data.ljust(settings.record_bytes - 1024)
+    (record,) = Encoder("LOG", record_bytes=settings.record_bytes).encode([Entry(2**62, 0, TASK, whole)])
+    assert record.topic == topics.EVENTS
+    batch = DefaultRecordBatchBuilder(2, 0, 1, 1, 1, 1, MESSAGE_BYTES)
+    batch.append(0, record.at_ms, record.key, record.value, record.headers)
+    assert len(batch.build()) <= MESSAGE_BYTES
+
+
+@pytest.mark.parametrize(("replication", "in_sync"), [(1, "1"), (2, "1"), (3, "2")])
+def test_all_replicas_but_one_must_hold_what_is_acknowledged(replication: int, in_sync: str) -> None:
+    wanted = topics.mandatory(KafkaSettings(replication=replication))
+    assert {topic.configs["min.insync.replicas"] for topic in wanted} == {in_sync}

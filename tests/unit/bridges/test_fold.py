@@ -50,6 +50,31 @@ def test_what_is_no_event_is_kept_whole(story: Story) -> None:
     assert len(folded.tasks) == 1
 
 
+@pytest.mark.parametrize("wrong", [b'"text":"\xff"', b'"n":1e999'])
+def test_params_that_nobody_can_read_are_kept_whole(story: Story, wrong: bytes) -> None:
+    entry = story.entry(1, story.accepted("t1"))
+    entry = entry._replace(data=entry.data.replace(b'"text":"hi"', wrong))
+    (kept,) = fold([entry]).unreadable
+    assert kept.data == entry.data
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        (b'"at_ms":1700000000000', b'"at_ms":9223372036854775808'),
+        (b'"accepted_at_ms":1700000000000', b'"accepted_at_ms":-1'),
+        (b'"accepted_at_ms":1700000000000', b'"accepted_at_ms":99999999999999999999'),
+        (b'"deadline_ms":1700000060000', b'"deadline_ms":99999999999999999999'),
+        (b'"cost_nanousd":5', b'"cost_nanousd":99999999999999999999'),
+    ],
+)
+def test_a_number_that_no_column_holds_is_kept_as_unreadable(story: Story, told: bytes, wrong: bytes) -> None:
+    entry = story.entry(1, story.attempt_failed("t1", 5))
+    assert told in entry.data
+    folded = fold([entry._replace(data=entry.data.replace(told, wrong, 1))])
+    assert (len(folded.unreadable), folded.tasks) == (1, {})
+
+
 def test_the_next_of_a_page_comes_back_as_it_was() -> None:
     task = LedgerTask(tenant_id=TenantId("acme"), task_id=TaskId("t-1"), intent="i", state="ended", accepted_at_ms=12)
     assert decode_before(encode_before(task)) == (12, "t-1")

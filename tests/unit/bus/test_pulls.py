@@ -1,8 +1,13 @@
 """When a reader asks and when it wakes, without a server."""
 
+from typing import cast
+
 import pytest
 
-from bus.nats.pulls import Flow, Rounds
+from bus.nats.connection import Connection
+from bus.nats.message import Message
+from bus.nats.pulls import ROUND_BYTES, Flow, Rounds
+from bus.nats.reader import Start, StreamReader
 
 BATCH, LINGER_S = 10, 0.5
 
@@ -126,11 +131,49 @@ def test_a_round_that_others_lengthen_is_read_to_its_new_end() -> None:
 
 def test_of_large_entries_a_round_asks_for_fewer() -> None:
     rounds = Rounds(20_000, LINGER_S)
-    first = rounds.request(0.0, 0)
-    assert first is not None
-    assert first["batch"] == 5000
+    assert rounds.request(0.0, 0) is not None
     come(rounds, 0.0, pending=0)
     rounds.taken(100, 100 << 18)
     ask = rounds.request(LINGER_S, 0)
     assert ask is not None
     assert ask["batch"] == 128
+
+
+def walk(size_bytes: int, rounds_of: int) -> list[int]:
+    """What each of the rounds over a backlog of entries of that size asks for."""
+    rounds, asked = Rounds(5000, LINGER_S), []
+    for _ in range(rounds_of):
+        ask = rounds.request(0.0, 0)
+        assert ask is not None
+        asked.append(ask["batch"])
+        for _ in range(asked[-1]):
+            come(rounds, 0.0, pending=100_000)
+        assert rounds.complete(asked[-1])
+        rounds.taken(asked[-1], asked[-1] * size_bytes)
+    return asked
+
+
+def test_a_backlog_of_small_entries_is_read_in_full_rounds_from_the_fourth_on() -> None:
+    assert walk(500, 5) == [64, 512, 4096, 5000, 5000]
+
+
+def test_no_round_over_large_entries_brings_more_than_a_hand_out_may_have() -> None:
+    assert all(asked * (200 << 10) <= ROUND_BYTES for asked in walk(200 << 10, 5))
+
+
+def test_what_is_left_of_a_round_is_handed_out_before_more_is_fetched() -> None:
+    rounds = Rounds(5000, LINGER_S)
+    rounds.taken(64, 64 << 19)
+    assert rounds.request(0.0, 65) is None
+    assert rounds.complete(65)
+
+
+async def test_a_hand_out_has_at_most_32_mib_and_at_least_one_message() -> None:
+    reader = StreamReader(cast("Connection", None), "LOG", Start(), 5000, LINGER_S)
+    sizes = [ROUND_BYTES + 1, ROUND_BYTES // 2, ROUND_BYTES // 2, 1, 1]
+    place = "$JS.ACK.LOG.reader.1.%d.%d.1700000000000000000.9"
+    reader._buffer.extend(Message("s", place % (n, n), bytes(size)) for n, size in enumerate(sizes, start=1))
+    handed_out = []
+    while reader._buffer:
+        handed_out.append(len(reader._take()))
+    assert handed_out == [1, 2, 2]

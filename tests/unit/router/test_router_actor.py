@@ -175,4 +175,6 @@ async def test_tasks_that_wait_for_an_engine_block_no_others(ground: Ground) -> 
         for _ in range(EdgeSettings().max_backlog):
             await (await taker.get()).give_back(3600)
         await ground.bus.log.append(ground.accepted(), after=0)
-        assert (await taker.get()).entry.event().task_id == TASK
+        event = (await taker.get()).entry.event()
+    assert isinstance(event, Accepted)
+    assert event.task_id == TASK

@@ -18,6 +18,7 @@ from schemas.events import (
 )
 from schemas.ids import EventId
 from schemas.message import Unreadable, changed, encode, plain
+from schemas.money import MAX_NANOUSD
 from schemas.result import Status, TaskError, Usage
 
 json_values = st.recursive(
@@ -149,7 +150,7 @@ def test_the_result_of_a_stored_event_is_byte_for_byte_the_first_one(
 
 @given(
     result=st.dictionaries(st.text(max_size=8), json_values | st.integers(), max_size=5),
-    cost=st.integers(0, 10**17),
+    cost=st.integers(0, MAX_NANOUSD),
     outcome=st.sampled_from(Outcome),
     error=st.none() | st.builds(TaskError, code=st.text(), message=st.text(), retryable=st.booleans()),
 )

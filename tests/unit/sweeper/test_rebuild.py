@@ -53,7 +53,7 @@ async def test_a_log_that_cannot_be_read_now_is_read_later() -> None:
             raise failing.pop()
         return read(*about, **more)
 
-    bus.log.info, bus.log.read = no_info, broken  # type: ignore[method-assign, assignment]
+    bus.log.info, bus.log.read = no_info, broken  # type: ignore[method-assign]
     async with sweeping(bus), asyncio.timeout(10):
         events = [entry.event().event async for entry in bus.log.follow(TENANT, TaskId("overdue"))]
     assert events == ["accepted", "ended"]
