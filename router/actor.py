@@ -126,6 +126,7 @@ class Router(Actor):
             decision=decision.shown,
             fallbacks=decision.fallbacks,
             attempt=attempt,
+            spent_nanousd=event.spent_in_all_nanousd if isinstance(event, AttemptFailed) else 0,
         )
 
     def _exhausted(self, event: AttemptFailed) -> Ended:
@@ -137,6 +138,6 @@ class Router(Actor):
             intent=event.brief.intent,
             engine=Engine(route="local", chosen_by="ai-router", reason=f"every engine failed, last {event.engine}"),
             engine_name=event.engine,
-            usage=Usage(latency_ms=latency_ms, cost_nanousd=event.cost_nanousd),
+            usage=Usage(latency_ms=latency_ms, cost_nanousd=event.spent_in_all_nanousd),
             error=event.error,
         )

@@ -15,10 +15,14 @@ from msgspec import Meta, Struct, field
 
 from schemas.ids import NAME_PATTERN, EventId, Name, OfToken, TaskId, TenantId, Token
 from schemas.message import Decoder, Message, Raw, Unreadable, encode, read
+from schemas.money import add_nanousd
 from schemas.result import Engine, Nanousd, Status, StoredCount, TaskError, TaskResult, Usage, UsageReport, report
 from schemas.task import Priority, Privacy
 
 Ordinal: TypeAlias = Annotated[int, Meta(ge=1)]
+Spent: TypeAlias = Annotated[
+    Nanousd, Meta(description="What failed attempts before this one have cost; the end bills it.")
+]
 
 
 class Outcome(StrEnum):
@@ -79,6 +83,7 @@ class Routed(_TaskEvent, tag="routed"):
     decision: Engine
     fallbacks: tuple[Name, ...] = ()
     attempt: Ordinal = 1
+    spent_nanousd: Spent = 0
 
     @property
     def lane(self) -> str:
@@ -113,11 +118,17 @@ class AttemptFailed(_TaskEvent, tag="attempt_failed"):
     error: TaskError
     cost_nanousd: Nanousd = 0
     cost_estimated: bool = False
+    spent_nanousd: Spent = 0
 
     @property
     def lane(self) -> str:
         """The priority."""
         return self.brief.priority
+
+    @property
+    def spent_in_all_nanousd(self) -> int:
+        """What whoever ends the task now bills, and what the next attempt begins with."""
+        return add_nanousd(self.spent_nanousd, self.cost_nanousd)
 
 
 class Ended(_TaskEvent, tag="ended"):
@@ -225,6 +236,14 @@ class RoutedInBrief(Struct, frozen=True, tag_field="event", tag="routed"):
 
     engine: Name
     decision: Engine
+    spent_nanousd: int = 0
+
+
+class AttemptFailedInBrief(Struct, frozen=True, tag_field="event", tag="attempt_failed"):
+    """What `attempt_failed` says of money."""
+
+    cost_nanousd: int = 0
+    spent_nanousd: int = 0
 
 
 class _EndedInParts(Struct, frozen=True, tag_field="event", tag="ended"):
@@ -259,6 +278,7 @@ _NAME: Final = re.compile(NAME_PATTERN)
 _heads = Decoder(Head)
 _acceptances = Decoder(AcceptedInBrief)
 _routes = Decoder(RoutedInBrief)
+_failures = Decoder(AttemptFailedInBrief)
 _endings_in_parts = Decoder(_EndedInParts)
 _endings = Decoder(EndedInBrief)
 _endings_in_full = Decoder(EndedInFull)
@@ -279,6 +299,11 @@ def read_accepted_in_brief(data: bytes) -> AcceptedInBrief:
 def read_routed_in_brief(data: bytes) -> RoutedInBrief:
     """Which engine the `routed` in `data` names. Raises `schemas.message.Unreadable`."""
     return read(_routes, data)
+
+
+def read_attempt_failed_in_brief(data: bytes) -> AttemptFailedInBrief:
+    """What the `attempt_failed` in `data` says of money. Raises `schemas.message.Unreadable`."""
+    return read(_failures, data)
 
 
 def read_ended_in_brief(data: bytes) -> EndedInBrief:

@@ -9,6 +9,11 @@ _NANO = Decimal("1e-9")
 _EXACT = Context(prec=60, rounding=ROUND_HALF_EVEN)
 
 
+def add_nanousd(*amounts: int) -> int:
+    """Their sum, at most the largest amount that there is."""
+    return min(MAX_NANOUSD, sum(amounts))
+
+
 def to_nanousd(usd: Decimal) -> int:
     """Exact to a nano-dollar, half to even beyond it; raises `ValueError` outside 0 to 1,000,000 USD."""
     if not usd.is_finite() or not 0 <= usd <= MAX_NANOUSD // NANOUSD_PER_USD:

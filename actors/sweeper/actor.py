@@ -211,7 +211,7 @@ class Sweeper(Actor):
             intent=task.intent,
             engine=task.engine,
             engine_name=task.engine_name,
-            usage=Usage(latency_ms=max(0, now_ms - task.accepted_at_ms)),
+            usage=Usage(latency_ms=max(0, now_ms - task.accepted_at_ms), cost_nanousd=task.spent_nanousd),
             error=TaskError(code=DeadlineExceeded.code, message=f"no result within {allowed_s:g} s"),
         )
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from bus.port import Entry
 from bus.subjects import task_subject
-from schemas.events import UNROUTED, read_accepted_in_brief, read_routed_in_brief
+from schemas.events import UNROUTED, read_accepted_in_brief, read_attempt_failed_in_brief, read_routed_in_brief
 from schemas.ids import TaskId, TenantId
+from schemas.money import add_nanousd
 from schemas.result import Engine
 
 
@@ -26,6 +27,8 @@ class OpenTask:
     engine: Engine = UNROUTED
     engine_name: str | None = None
     traceparent: str | None = None
+    spent_nanousd: int = 0
+    """What its failed attempts have cost."""
 
 
 _FEW = 1024
@@ -68,6 +71,10 @@ class OpenTasks:
             if event.event == "routed":
                 routed = read_routed_in_brief(entry.data)
                 task.engine, task.engine_name = routed.decision, routed.engine
+                task.spent_nanousd = routed.spent_nanousd
+            elif event.event == "attempt_failed":
+                failed = read_attempt_failed_in_brief(entry.data)
+                task.spent_nanousd = add_nanousd(failed.spent_nanousd, failed.cost_nanousd)
 
     def _accept(self, key: tuple[TenantId, TaskId], entry: Entry) -> None:
         accepted = read_accepted_in_brief(entry.data)

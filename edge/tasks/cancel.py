@@ -22,6 +22,7 @@ from schemas.events import (
     read_task_event,
 )
 from schemas.ids import EventId, TaskId, TenantId
+from schemas.money import add_nanousd
 from schemas.result import Usage
 
 ATTEMPTS = 5
@@ -42,7 +43,7 @@ def cancelled_event(events: Sequence[TaskEvent], mark: Mark) -> Ended:
     """
     briefs = [event.brief for event in events if isinstance(event, Accepted | Routed | AttemptFailed)]
     routed = [event for event in events if isinstance(event, Routed)]
-    cost = sum(event.cost_nanousd for event in events if isinstance(event, AttemptFailed))
+    cost = add_nanousd(*(event.cost_nanousd for event in events if isinstance(event, AttemptFailed)))
     return Ended(
         **following(events[-1], mark.event_id, mark.now_ms),
         outcome=Outcome.CANCELLED,

@@ -200,6 +200,7 @@ class WasmExecutor(Actor):
             fallbacks=event.fallbacks,
             attempt=event.attempt,
             error=shown,
+            spent_nanousd=event.spent_nanousd,
         )
 
     def _ended(self, event: Routed, outcome: Outcome, result: dict[str, object], error: TaskError | None) -> Ended:
@@ -211,7 +212,7 @@ class WasmExecutor(Actor):
             engine=event.decision,
             engine_name=event.engine,
             result=result,
-            usage=Usage(latency_ms=max(0, now_ms - event.brief.accepted_at_ms)),
+            usage=Usage(latency_ms=max(0, now_ms - event.brief.accepted_at_ms), cost_nanousd=event.spent_nanousd),
             error=error,
         )
 

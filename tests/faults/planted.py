@@ -223,6 +223,12 @@ def ended_as(history: History, task: str, outcome: str) -> History:
     return replace(history, log=log, kafka=projected(log), tasks=tasks, usage=usage)
 
 
+def costly_attempt(history: History) -> History:
+    failed = of(history, "t1", "attempt_failed")
+    log = [e._replace(body={**e.body, "cost_nanousd": 1_501}) if e == failed else e for e in history.log]
+    return replace(history, log=log, kafka=projected(log))
+
+
 def without_deadline(history: History) -> History:
     first = of(history, "t2", "accepted")
     log = [e._replace(body={**e.body, "brief": {}}) if e == first else e for e in history.log]
@@ -385,6 +391,7 @@ PLANTED: dict[str, tuple[str, Callable[[History], History]]] = {
     "an end too late": ("late_end", late_end),
     "an end for its time, before that": ("early_timeout", lambda h: ended_as(h, "t2", "timeout")),
     "a cancel that nobody asked for": ("unasked_cancel", lambda h: ended_as(h, "t2", "cancelled")),
+    "a failed attempt that nobody is billed for": ("attempts_not_billed", costly_attempt),
     "a task without a deadline": ("no_deadline", without_deadline),
     "a task stored by an attempt that was refused": ("refused_task_exists", stored_by_a_refused_attempt),
     "an acceptance told before it was stored": ("told_too_early", lambda h: told_before_stored(h, "accepted")),

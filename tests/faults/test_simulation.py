@@ -37,7 +37,7 @@ from edge.tasks.acceptance import Taken
 from edge.tasks.request import Naming
 from executors.wasm.actor import WasmExecutor
 from schemas.errors import Unavailable, WrongSequence
-from schemas.events import Accepted, Ended, TaskEvent
+from schemas.events import Accepted, AttemptFailed, Ended, TaskEvent
 from schemas.ids import TaskId, TenantId, uuid7
 from schemas.message import changed
 from schemas.scopes import DEFAULT, reach
@@ -258,6 +258,11 @@ def a_crew_answers_before_the_work_is_done(monkeypatch: pytest.MonkeyPatch) -> N
         await self._outcome(delivery)
 
     monkeypatch.setattr(Crew, "_handle", handle)
+
+
+@defect("attempts_not_billed")
+def a_router_forgets_what_attempts_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AttemptFailed, "spent_in_all_nanousd", 0)
 
 
 @defect("crash")

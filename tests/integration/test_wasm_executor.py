@@ -41,7 +41,13 @@ class Ground:
         self.server, self.bus, self.executor = server, bus, executor
 
     async def routed(
-        self, name: str, params: dict[str, Any], *, intent: str = "summarize", timeout_ms: int = 20_000
+        self,
+        name: str,
+        params: dict[str, Any],
+        *,
+        intent: str = "summarize",
+        timeout_ms: int = 20_000,
+        spent_nanousd: int = 0,
     ) -> Delivery:
         task_id = TaskId(name)
         now_ms = self.server.now_ms()
@@ -55,7 +61,8 @@ class Ground:
         common: dict[str, Any] = {"tenant_id": TENANT, "task_id": task_id, "at_ms": now_ms, "brief": brief}
         first = Accepted(event_id=EventId(f"a-{name}"), params=params, fingerprint="f", **common)
         after = await self.bus.log.append(first, after=0)
-        second = Routed(event_id=EventId(f"r-{name}"), params=params, engine="wasm", decision=DECISION, **common)
+        common |= {"event_id": EventId(f"r-{name}"), "params": params, "spent_nanousd": spent_nanousd}
+        second = Routed(engine="wasm", decision=DECISION, **common)
         await self.bus.log.append(second, after=after)
         async with self.bus.queue.take(routed("wasm", Priority.NORMAL), slots=1) as taker:
             delivery = await taker.get()
@@ -147,6 +154,12 @@ async def test_an_intent_nobody_here_answers_is_left_to_others_and_then_ends_as_
     monkeypatch.setattr("executors.wasm.actor._LACKING_S", 0)
     await ground.executor.execute(delivery)
     assert (await ground.last("t3")).error.code == "not_found"
+
+
+async def test_whoever_ends_a_task_bills_what_its_failed_attempts_cost(ground: Ground) -> None:
+    delivery = await ground.routed("dear", {"text": "One sentence."}, spent_nanousd=300)
+    await ground.executor.execute(delivery)
+    assert (await ground.last("dear")).usage.cost_nanousd == 300
 
 
 async def test_a_result_that_is_too_large_for_the_bus_ends_the_task_as_failed(

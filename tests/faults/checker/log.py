@@ -41,6 +41,7 @@ def _life(task: Task, life: Sequence[LogEntry], history: History) -> Iterator[Fi
         yield from _in_time(task, life, ends[0], history)
         if ends[0].body.get("outcome") == "cancelled" and task not in history.cancels:
             yield Finding("unasked_cancel", f"{task.task_id} ended as cancelled and nobody asked for that", task)
+        yield from _billed(task, life, ends[0])
 
 
 def _steps(task: Task, life: Sequence[LogEntry]) -> Iterator[Finding]:
@@ -73,6 +74,15 @@ def _in_time(task: Task, life: Sequence[LogEntry], end: LogEntry, history: Histo
         late_ms = end.at_ms - begin_ms
         message = f"{task.task_id} ended {late_ms} ms after its deadline, over {history.grace_ms}"
         yield Finding("late_end", message, task)
+
+
+def _billed(task: Task, life: Sequence[LogEntry], end: LogEntry) -> Iterator[Finding]:
+    """Whoever ends a task bills what its failed attempts have cost, and its own cost besides."""
+    attempts = sum(int(entry.body.get("cost_nanousd", 0)) for entry in life if entry.event == "attempt_failed")
+    billed = int(end.body.get("usage", {}).get("cost_nanousd", 0))
+    if billed < attempts:
+        message = f"{task.task_id} is billed {billed} nano-dollars, and its failed attempts have cost {attempts}"
+        yield Finding("attempts_not_billed", message, task)
 
 
 def _sequence(history: History) -> Iterator[Finding]:

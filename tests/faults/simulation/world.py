@@ -33,9 +33,12 @@ from executors.wasm.actor import WasmExecutor
 from executors.wasm.settings import WasmSettings
 from router.actor import Router
 from router.settings import RouterSettings
-from schemas.message import decode
+from schemas.errors import AionError
+from schemas.events import AttemptFailed, Ended, Routed
+from schemas.message import changed, decode
 
 KEEP_S = 40.0
+ATTEMPT_NANOUSD = 700
 LOAD_S = (0.5, 4.0)
 BREAK_S = (0.5, 6.0)
 REST_S = 90.0
@@ -58,6 +61,11 @@ class _Executor(WasmExecutor):
     def __init__(self, context: Context, settings: WasmSettings) -> None:
         super().__init__(context, settings)
         self._sandbox = SimulatedSandbox(context.rng)
+
+    def _failed(self, event: Routed, error: AionError) -> Ended | AttemptFailed:
+        """An attempt that fails has cost something all the same."""
+        failed = super()._failed(event, error)
+        return changed(failed, cost_nanousd=ATTEMPT_NANOUSD) if isinstance(failed, AttemptFailed) else failed
 
 
 class _SecondEngine(_Executor):

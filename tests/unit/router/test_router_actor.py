@@ -21,10 +21,11 @@ from schemas.events import Accepted, AttemptFailed, Brief, Ended, Outcome, Route
 from schemas.ids import EventId, TaskId, TenantId
 from schemas.message import changed, encode
 from schemas.registry import EngineAdvert
-from schemas.result import TaskError, Usage
+from schemas.result import Engine, TaskError, Usage
 from schemas.task import Priority, Privacy
 
 TENANT, TASK = TenantId("acme"), TaskId("task-1")
+LOCAL = Engine(route="local", chosen_by="ai-router", reason="only_eligible: wasm")
 
 
 class Ground:
@@ -127,6 +128,8 @@ async def test_a_failed_attempt_without_fallbacks_ends_the_task(ground: Ground) 
         fallbacks=(),
         attempt=1,
         error=TaskError(code="module_error", message="trap"),
+        cost_nanousd=100,
+        spent_nanousd=200,
     )
     stored = await ground.bus.log.append(failed, after=routed.sequence)
     entry = (await ground.bus.log.events(TENANT, TASK))[2]
@@ -135,7 +138,36 @@ async def test_a_failed_attempt_without_fallbacks_ends_the_task(ground: Ground) 
     last = (await ground.kinds())[-1]
     assert isinstance(last, Ended)
     assert (last.outcome, last.error) == (Outcome.FAILED, failed.error)
-    assert last.usage == Usage(latency_ms=last.usage.latency_ms)
+    assert last.usage == Usage(latency_ms=last.usage.latency_ms, cost_nanousd=300)
+
+
+async def test_the_next_attempt_begins_with_what_those_before_it_cost(ground: Ground) -> None:
+    await ground.advertise("spare")
+    sequence = await ground.bus.log.append(ground.accepted(), after=0)
+    first = Routed(
+        **_place(ground), brief=ground.accepted().brief, params={}, engine="wasm", decision=LOCAL, fallbacks=("spare",)
+    )
+    sequence = await ground.bus.log.append(first, after=sequence)
+    failed = AttemptFailed(
+        **_place(ground) | {"event_id": EventId("failed-1")},
+        brief=first.brief,
+        params={},
+        engine="wasm",
+        fallbacks=("spare",),
+        attempt=1,
+        error=TaskError(code="module_error", message="trap"),
+        cost_nanousd=100,
+        spent_nanousd=200,
+    )
+    await ground.bus.log.append(failed, after=sequence)
+    await ground.router.route_failed(_Handed((await ground.bus.log.events(TENANT, TASK))[2]))
+    last = (await ground.kinds())[-1]
+    assert isinstance(last, Routed)
+    assert (last.engine, last.spent_nanousd) == ("spare", 300)
+
+
+def _place(ground: Ground) -> dict[str, Any]:
+    return {"event_id": EventId("routed-1"), "tenant_id": TENANT, "task_id": TASK, "at_ms": ground.server.now_ms()}
 
 
 class _Handed:

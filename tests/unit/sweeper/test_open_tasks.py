@@ -5,10 +5,10 @@ import pytest
 from actors.sweeper.open_tasks import OpenTasks
 from bus.port import Entry
 from bus.subjects import of_event
-from schemas.events import Accepted, AuditEvent, Brief, Ended, LogEvent, Outcome, Routed
+from schemas.events import Accepted, AttemptFailed, AuditEvent, Brief, Ended, LogEvent, Outcome, Routed
 from schemas.ids import EventId, TaskId, TenantId
-from schemas.message import Unreadable, encode
-from schemas.result import Engine, Usage
+from schemas.message import Unreadable, changed, encode
+from schemas.result import Engine, TaskError, Usage
 from schemas.task import Priority, Privacy
 
 WASM = Engine(route="local", chosen_by="ai-router", reason="only_eligible: wasm")
@@ -34,6 +34,12 @@ def accepted(task: str, deadline_ms: int) -> Accepted:
 
 def routed(task: str, deadline_ms: int) -> Routed:
     return Routed(**common(task), brief=brief(deadline_ms), params={}, engine="wasm", decision=WASM)
+
+
+def attempt_failed(task: str, deadline_ms: int, **money: int) -> AttemptFailed:
+    error = TaskError(code="module_error", message="trap")
+    said: dict[str, Any] = {"params": {}, "engine": "wasm", "fallbacks": (), "attempt": 1, "error": error, **money}
+    return AttemptFailed(**common(task), brief=brief(deadline_ms), **said)
 
 
 def ended(task: str) -> Ended:
@@ -122,3 +128,15 @@ def test_a_task_that_ended_long_before_its_deadline_costs_nothing_any_more() -> 
         tasks.apply(stored(ended(f"t{number}"), 2 * number + 3))
     assert len(tasks._due) < 2000
     assert [task.task_id for task in tasks.overdue(1_000_001, 10)] == ["open"]
+
+
+def test_an_overdue_task_bills_what_its_failed_attempts_cost() -> None:
+    tasks = OpenTasks()
+    tasks.apply(stored(accepted("t", 100), 1))
+    tasks.apply(stored(routed("t", 100), 2))
+    tasks.apply(stored(attempt_failed("t", 100, cost_nanousd=5), 3))
+    assert [task.spent_nanousd for task in tasks.overdue(200, 1)] == [5]
+    tasks.apply(stored(changed(routed("t", 100), spent_nanousd=5), 4))
+    tasks.apply(stored(attempt_failed("t", 100, cost_nanousd=7, spent_nanousd=5), 5))
+    tasks.again(tasks._open[TenantId("acme"), TaskId("t")])
+    assert [task.spent_nanousd for task in tasks.overdue(200, 1)] == [12]
