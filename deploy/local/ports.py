@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from random import Random
@@ -12,6 +13,7 @@ from schemas.errors import LocalServerError
 LOOPBACK = "127.0.0.1"
 FIRST_PORT, LAST_PORT = 20_000, 32_000
 """Below Linux's ephemeral range (32768 and up), so that no outgoing connection takes a port between two starts."""
+PATIENCE_S = 1.0
 
 
 def is_free(port: int) -> bool:
@@ -22,6 +24,16 @@ def is_free(port: int) -> bool:
             probe.bind((LOOPBACK, port))
         except OSError:
             return False
+    return True
+
+
+def falls_free(port: int) -> bool:
+    """As `is_free`, a moment later too: a process that was killed keeps its ports until the last thread is gone."""
+    until_s = time.monotonic() + PATIENCE_S
+    while not is_free(port):
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(PATIENCE_S / 50)
     return True
 
 
@@ -36,7 +48,7 @@ def choose_ports(
     for name in names:
         used = {*taken, *chosen.values()}
         port = remembered.get(name, 0)
-        chosen[name] = port if port and port not in used and is_free(port) else _find(used, random)
+        chosen[name] = port if port and port not in used and falls_free(port) else _find(used, random)
     return chosen
 
 

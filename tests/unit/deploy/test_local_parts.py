@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import struct
 from pathlib import Path
 from random import Random
@@ -30,6 +31,15 @@ def test_a_remembered_free_port_is_kept() -> None:
     first = choose_ports(["client", "monitor"], {}, (), Random(1))
     assert choose_ports(["client", "monitor"], first, (), Random(2)) == first
     assert all(FIRST_PORT <= port < LAST_PORT for port in first.values())
+
+
+def test_a_remembered_port_is_waited_for_while_a_dead_process_lets_it_go() -> None:
+    port = choose_ports(["client"], {}, (), Random(4))["client"]
+    with socket.create_server(("127.0.0.1", port)) as dying:
+        gone = threading.Timer(0.1, dying.close)
+        gone.start()
+        assert choose_ports(["client"], {"client": port}, (), Random(5)) == {"client": port}
+        gone.join()
 
 
 def test_a_promised_or_busy_port_is_replaced() -> None:
