@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import struct
+import threading
 from pathlib import Path
 from random import Random
 from signal import SIGTERM
