@@ -41,6 +41,8 @@ from schemas.message import encode
 pytestmark = pytest.mark.alone
 
 PACE = float(os.environ.get("AION_LIMITS_PACE", "10"))
+STALL_S = 0.2
+"""What this machine may stand still for in all, in six seconds."""
 
 
 class Doors:
