@@ -85,11 +85,10 @@ class Refusals:
     async def tell(self) -> None:
         """Append what was counted since the last time. An event that may not be stored is told again, the same."""
         while self._untold is not None or self._counts:
-            event = self._untold or self._event(*self._counts.popitem())
+            event = self._untold = self._untold or self._event(*self._counts.popitem())
             try:
                 await self._context.bus.log.audit(event)
             except AionError as error:
-                self._untold = event
                 self._context.log.warning("refusals_untold", code=error.code, kinds=len(self._counts) + 1)
                 return
             self._untold = None

@@ -1,10 +1,6 @@
 """Whose a call is when proxies stand in between: the same fields are believed as over HTTP."""
 
-from typing import NamedTuple, cast
 from urllib.parse import unquote
-
-from aiohttp import web
-from multidict import CIMultiDict
 
 from edge.grpc.wire import Wire
 from edge.http.clients import Clients, network_of
@@ -18,22 +14,13 @@ class Peers:
 
     def network_of(self, wire: Wire) -> str:
         """What the call's address counts as: the nearest one that no trusted proxy has."""
-        address = _address_of(wire)
-        if self._clients.trusts(address):
-            address = self._clients.address_of(cast(web.BaseRequest, _Asked(address, _fields_of(wire))))
-        return network_of(address)
+        return network_of(self._clients.behind(_address_of(wire), lambda field: _values_of(wire, field)))
 
 
-class _Asked(NamedTuple):
-    """What `Clients` reads of a request."""
-
-    remote: str
-    headers: CIMultiDict[str]
-
-
-def _fields_of(wire: Wire) -> CIMultiDict[str]:
-    """The metadata that is text (all but `...-bin`)."""
-    return CIMultiDict((key, value) for key, value in wire.invocation_metadata() or () if isinstance(value, str))
+def _values_of(wire: Wire, field: str) -> list[str]:
+    """What the metadata says of a field, whose name gRPC has in lower case."""
+    name = field.lower()
+    return [value for key, value in wire.invocation_metadata() or () if key == name and isinstance(value, str)]
 
 
 def _address_of(wire: Wire) -> str:

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Final, TypeAlias
 
@@ -34,10 +34,13 @@ class Clients:
 
     def address_of(self, request: web.BaseRequest) -> str:
         """The nearest address that no trusted proxy has; the connection's own when none may be believed."""
-        peer = request.remote or ""
+        return self.behind(request.remote or "", lambda field: request.headers.getall(field, ()))
+
+    def behind(self, peer: str, values_of: Callable[[str], Iterable[str]]) -> str:
+        """The same of any request, by the address of its connection and the values of a field."""
         if not self._trusted or not self.trusts(peer):
             return peer
-        for hop in self._hops(request):
+        for hop in self._hops(values_of(self._field)):
             read = read_address(hop)
             if read is None:
                 return peer  # the proxy passed on what it could not read, so nothing before it can be trusted
@@ -50,9 +53,9 @@ class Clients:
         """What its address counts as: an IPv6 customer has a network of at least 64 bits."""
         return network_of(self.address_of(request))
 
-    def _hops(self, request: web.BaseRequest) -> Iterator[str]:
+    def _hops(self, values: Iterable[str]) -> Iterator[str]:
         """What the field says, the nearest hop first."""
-        parts = ",".join(request.headers.getall(self._field, ())).rsplit(",", HOPS)
+        parts = ",".join(values).rsplit(",", HOPS)
         if parts == [""]:
             return
         for part in reversed(parts[-HOPS:]):

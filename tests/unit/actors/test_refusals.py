@@ -1,5 +1,7 @@
 """Refusals are counted in bounded space and told in bounded lines, and none is lost while the log is away."""
 
+import asyncio
+
 import structlog
 
 from actors.runtime import Context
@@ -17,8 +19,11 @@ class Log:
         self.told: list[AuditEvent] = []
         self.full = False
         self.loses_answers = False
+        self.hangs = False
 
     async def audit(self, event: AuditEvent) -> int:
+        if self.hangs:
+            await asyncio.Event().wait()
         if self.full:
             raise LogFull("no room")
         self.told.append(event)
@@ -68,3 +73,16 @@ async def test_what_may_have_been_told_is_told_again_as_the_same_event() -> None
     stored = {event.event_id: event for event in log.told}
     assert len(log.told) == 3
     assert [event.detail["count"] for event in stored.values()] == ["1", "1"]
+
+
+async def test_what_is_cancelled_while_it_is_told_is_told_again() -> None:
+    found, log = refusals()
+    log.hangs = True
+    found.note(Refusal(TenantId("acme"), "key:a", "revoked"))
+    telling = asyncio.create_task(found.tell())
+    await asyncio.sleep(0)
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    log.hangs = False
+    await found.tell()
+    assert [event.detail["count"] for event in log.told] == ["1"]
