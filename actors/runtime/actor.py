@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Context:
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     keep_s: float = KEEP_S
     """The log's window (`AION_NATS__KEEP_S`)."""
+    worked_s: Callable[[], float] = time.thread_time
+    """Seconds that this process has worked, for whoever measures itself: on a loop in virtual time they are too."""
 
     @property
     def longest_task_s(self) -> float:

@@ -64,7 +64,7 @@ class Intake:
         self.allowance: Allowance | None = None
         """Who counts what tasks may use; None: nobody."""
         self.bulkhead = Bulkhead("submissions", settings.max_waiting, settings.tenant_share)
-        self.turns = Turns(settings.max_lag_ms, context.rng)
+        self.turns = Turns(settings.max_lag_ms, context.rng, context.worked_s)
         """What a door asks before it reads a submission."""
         self._share_of_backlog = max(1, int(settings.max_backlog * settings.tenant_share))
         self.open_tasks = OpenTasks(self._share_of_backlog, context.now_ms)

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from random import Random
-from time import monotonic, thread_time
 from typing import Final
 
 from edge.tasks.pace import Pace
@@ -25,16 +24,9 @@ class Turns:
     and one that was stopped neither. `max_lag_ms` 0 refuses nothing and times nothing.
     """
 
-    def __init__(
-        self,
-        max_lag_ms: float,
-        rng: Random,
-        worked: Callable[[], float] = thread_time,
-        clock: Callable[[], float] = monotonic,
-    ) -> None:
+    def __init__(self, max_lag_ms: float, rng: Random, worked_s: Callable[[], float]) -> None:
         self.pace = Pace(max_lag_ms / 1000, rng)
-        self._worked = worked
-        self._clock = clock
+        self._worked_s = worked_s
         self._began_s = 0.0
         self._steps_s: list[float] = []
         """What had been worked when each step of this turn was done, and before them when it began."""
@@ -64,21 +56,22 @@ class Turns:
             self._next.cancel()
 
     def _begin(self) -> None:
-        self._began_s, self._steps_s = self._clock(), [self._worked()]
-        self._next = asyncio.get_running_loop().call_soon(self._step)
+        loop = asyncio.get_running_loop()
+        self._began_s, self._steps_s = loop.time(), [self._worked_s()]
+        self._next = loop.call_soon(self._step)
 
     def _step(self) -> None:
         loop, steps_s = asyncio.get_running_loop(), self._steps_s
-        steps_s.append(self._worked())
+        steps_s.append(self._worked_s())
         done = len(steps_s) - 1
         if done == STEPS or (done >= ENOUGH and self.pace.stands(lag_of(steps_s))):
-            self._next = loop.call_later(max(0.0, LEAST_S + self._began_s - self._clock()), self._turn)
+            self._next = loop.call_at(self._began_s + LEAST_S, self._turn)
         else:
             self._next = loop.call_soon(self._step)
 
     def _turn(self) -> None:
-        steps_s = self._steps_s
-        self.pace.turn(lag_of(steps_s), self._worked() - steps_s[0], self._clock() - self._began_s)
+        steps_s, took_s = self._steps_s, asyncio.get_running_loop().time() - self._began_s
+        self.pace.turn(lag_of(steps_s), self._worked_s() - steps_s[0], took_s)
         if self.pace.quiet:
             self._timed = False
         else:

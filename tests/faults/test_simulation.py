@@ -4,10 +4,12 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -68,6 +70,28 @@ def test_a_seed_gives_the_same_history_byte_for_byte_in_any_process(hash_seed: s
     printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert printed.stdout.split() == [digest(play(seed)) for seed in seeds]
     assert len(set(printed.stdout.split())) == len(seeds)
+
+
+CLOCKS = frozenset(name for name in dir(time) if name.removesuffix("_ns").endswith(("time", "monotonic", "counter")))
+SEEN_BY_NOBODY = {"edge/http/answer.py": "the field Date", "executors/wasm/sandbox.py": "how long a caller waited"}
+
+
+def test_nothing_that_decides_anything_reads_a_real_clock() -> None:
+    readers: set[str] = set()
+
+    def note(frame: FrameType, event: str, called: object) -> None:
+        if event == "c_call" and getattr(called, "__module__", "") == "time" and called.__name__ in CLOCKS:  # type: ignore[attr-defined]
+            readers.add(frame.f_code.co_filename)
+
+    play(3)  # whatever is imported or made once per process is
+    sys.setprofile(note)
+    try:
+        for seed in (3, 14, 159):
+            play(seed)
+    finally:
+        sys.setprofile(None)
+    root = Path(__file__).parents[2]
+    assert {os.path.relpath(name, root) for name in readers} == set(SEEN_BY_NOBODY)
 
 
 Plant = Callable[[pytest.MonkeyPatch], None]

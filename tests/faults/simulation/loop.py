@@ -34,7 +34,7 @@ class Stuck(Exception):
 class Process:
     """What runs and dies together. `ready` keeps what it would do next, also while it is stopped or dead."""
 
-    __slots__ = ("dead", "halted", "name", "ready", "resumed")
+    __slots__ = ("dead", "halted", "name", "ready", "resumed", "steps")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -42,6 +42,11 @@ class Process:
         self.halted = False
         self.dead = False
         self.resumed = 0
+        self.steps = 0
+
+    def worked_s(self) -> float:
+        """What its callbacks have taken so far."""
+        return self.steps * STEP_S
 
     def context(self) -> Context:
         """A context whose callbacks belong to this process."""
@@ -239,6 +244,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _take(self, turn: Turn) -> None:
         self._now_s += STEP_S
         self.steps += 1
+        turn.process.steps += 1
         try:
             turn.context.run(turn.callback, *turn.arguments)
         except Exception as error:

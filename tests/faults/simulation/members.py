@@ -146,6 +146,7 @@ class Member:
             grace_s=GRACE_S,
             rng=self._rng,
             now_ms=now_ms,
+            worked_s=self.process.worked_s,
         )
 
     @asynccontextmanager

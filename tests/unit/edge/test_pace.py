@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from dataclasses import dataclass, field
+from time import thread_time
 
 import pytest
 
@@ -104,6 +105,6 @@ def test_the_more_is_refused_the_later_it_should_come_back(rate: float, latest_s
 
 
 def test_without_a_lag_nothing_is_timed() -> None:
-    turns = Turns(0, random.Random(7))
+    turns = Turns(0, random.Random(7), thread_time)
     assert all(turns.take() for _ in range(1000))  # and no loop runs here
     assert turns.status() == {"lag_ms": 0.0, "refused_for_lag": 0}
