@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import SplitResult
 
+from bus.nats.clock import SAID_FROM_S, read_time
 from bus.nats.connection import MINIMUM_VERSION, ApiError, Connection, connect
 from bus.nats.layout import bucket_config, log_config, tokens_config
 from bus.nats.rpc import NatsRpc
@@ -29,7 +30,8 @@ async def examine(settings: BusSettings) -> Sequence[Finding]:
         return servers
     try:
         async with connect(settings.model_copy(update={"connect_timeout_s": TIMEOUT_S})) as connection:
-            return [*servers, await _streams(connection, settings), await _actors(connection)]
+            streams = await _streams(connection, settings)
+            return [*servers, streams, *await _clock(connection), await _actors(connection)]
     except AionError as error:
         return [*servers, Finding(name="streams", ok=False, found=error.message, fix="check the keys AION_NATS__...")]
 
@@ -98,6 +100,22 @@ def differences(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str
         for key, value in wanted.items()
         if key not in _MOVED_BY_THE_SWEEPER and found.get(key) != value and (value or found.get(key))
     ]
+
+
+async def _clock(connection: Connection) -> Sequence[Finding]:
+    """Nothing where there is no log yet to ask."""
+    try:
+        await read_time(connection)
+    except ApiError as error:
+        if error.err_code != _NOT_FOUND:
+            raise
+        return []
+    ahead_s = connection.clock.ahead_ms() / 1000
+    side = "ahead of" if ahead_s > 0 else "behind"
+    found = f"{abs(ahead_s):.3f} s {side} the server's, by which tasks go"
+    well = abs(ahead_s) <= SAID_FROM_S
+    fix = "" if well else "timedatectl set-ntp true, on both machines"
+    return [Finding(name="clock", ok=well, found=found, fix=fix)]
 
 
 async def _actors(connection: Connection) -> Finding:

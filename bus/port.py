@@ -382,6 +382,10 @@ class Bus(Protocol):
         """How often the connection was restored: what is only told live was missed meanwhile, however short it was."""
         ...
 
+    def now_ms(self) -> int:
+        """Unix milliseconds by the server's clock, which stamps the log, whatever this machine's own clock says."""
+        ...
+
     async def closed(self) -> None:
         """Returns when the connection is gone for good; the process should end non-zero then."""
         ...

@@ -123,7 +123,7 @@ async def _is_good(bus: Bus, text: str, peppers: Sequence[Pepper]) -> bool:
         parsed = keys.parse(text)
         stored = await bus.kv.get(KEYS, keys.record_key(parsed.key_id))
         record = None if stored is None else decode(stored.value, ApiKeyRecord)
-        keys.verify(parsed, record, time.time_ns() // 1_000_000, peppers)
+        keys.verify(parsed, record, bus.now_ms(), peppers)
     except (Unauthenticated, Unavailable):
         return False
     return True

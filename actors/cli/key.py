@@ -15,7 +15,7 @@ from schemas import scopes
 from schemas.errors import InvalidRequest
 from schemas.identity import KeyCreate, KeyIssued, KeyRevoke, KeyRotate
 from schemas.ids import subject_token
-from schemas.message import decode, plain
+from schemas.message import changed, decode, plain
 from schemas.registry import ApiKeyRecord
 from schemas.scopes import Scope
 
@@ -51,10 +51,14 @@ def create(
     """
     if expires_days is not None and expires_days <= 0:
         raise InvalidRequest(f"--expires-days {expires_days:g} is over already: use more than 0")
-    expires_ms = None if expires_days is None else time.time_ns() // 1_000_000 + round(expires_days * _DAY_MS)
-    asked = KeyCreate(tenant_id=subject_token(tenant), scopes=tuple(scope), expires_at_ms=expires_ms, note=note)
-    patience_s = VISIT_TIMEOUT_S + wait_s
-    issued = visit(lambda bus: ask(bus, AUTH_KEY_CREATE, asked, wait_s=wait_s), timeout_s=patience_s)
+    asked = KeyCreate(tenant_id=subject_token(tenant), scopes=tuple(scope), note=note)
+    lasts_ms = None if expires_days is None else round(expires_days * _DAY_MS)
+
+    async def issue(bus: Bus) -> KeyIssued:
+        expires_ms = None if lasts_ms is None else bus.now_ms() + lasts_ms
+        return await ask(bus, AUTH_KEY_CREATE, changed(asked, expires_at_ms=expires_ms), wait_s=wait_s)
+
+    issued = visit(issue, timeout_s=VISIT_TIMEOUT_S + wait_s)
     return _show(issued, as_json=as_json)
 
 

@@ -48,8 +48,8 @@ class Supervisor:
     """Runs a cast over one bus until every actor has drained.
 
     One actor that fails drains all: the process ends non-zero and whoever started it starts it again. One that
-    is drained by signal (`aion.ctl.drain.<actor>`) leaves alone; the others go on. Its actors get their randomness and
-    clocks (`now_ms` in Unix milliseconds, `worked_s` of this thread) from here: the system's, unless it is told others.
+    is drained by signal (`aion.ctl.drain.<actor>`) leaves alone; the others go on. Its actors have the bus's clock;
+    their randomness, and what this process has worked, are the system's unless it is told others.
     """
 
     def __init__(
@@ -61,7 +61,6 @@ class Supervisor:
         keep_s: float,
         grace_s: float = 20.0,
         rng: Random | None = None,
-        now_ms: Callable[[], int] | None = None,
         worked_s: Callable[[], float] = time.thread_time,
     ) -> None:
         self._cast = cast
@@ -70,7 +69,6 @@ class Supervisor:
         self._grace_s = grace_s
         self._keep_s = keep_s
         self._rng = rng or Chance()
-        self._now_ms = now_ms or _now_ms
         self._worked_s = worked_s
         self._hosts: list[Host] = []
         self._asked: Reason | None = None
@@ -102,16 +100,10 @@ class Supervisor:
     def _host(self, bus: Bus, cls: ActorType, *settings: BaseModel) -> Host:
         instance = self._rng.randbytes(8).hex()
         log = self._log.bind(actor=cls.name, instance=instance)
-        context = Context(
-            bus, instance, log, self._now_ms, self._rng, keep_s=self._keep_s, worked_s=self._worked_s
-        )
+        context = Context(bus, instance, log, bus.now_ms, self._rng, keep_s=self._keep_s, worked_s=self._worked_s)
         return Host(cls(context, *settings), installed_version(), self._grace_s, lambda: self.drain(Reason.FAILED))
 
     async def _watch(self, bus: Bus) -> None:
         await bus.closed()
         self._log.error("bus_gone", exit_code=75)
         self.drain(Reason.BUS_GONE)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

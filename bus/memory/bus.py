@@ -43,6 +43,10 @@ class MemoryBus:
         """See `bus.port.Bus.reconnects`. A twin's connection that was cut stays so."""
         return self._link.restored
 
+    def now_ms(self) -> int:
+        """See `bus.port.Bus.now_ms`."""
+        return self._server.now_ms()
+
     async def closed(self) -> None:
         """See `bus.port.Bus.closed`."""
         await self._link.gone()

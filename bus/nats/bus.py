@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bus.nats.appender import Appender
+from bus.nats.clock import keep_time, read_time
 from bus.nats.connection import Connection, connect
 from bus.nats.kv import NatsKv
 from bus.nats.layout import ensure, keep_tokens
@@ -38,6 +39,10 @@ class NatsBus:
         """See `bus.port.Bus.reconnects`."""
         return self._connection.reconnects
 
+    def now_ms(self) -> int:
+        """See `bus.port.Bus.now_ms`."""
+        return self._connection.clock.now_ms()
+
     async def closed(self) -> None:
         """See `bus.port.Bus.closed`."""
         await self._connection.closed()
@@ -51,11 +56,16 @@ async def open_bus(settings: BusSettings) -> AsyncIterator[NatsBus]:
     """
     async with connect(settings) as connection:
         await ensure(connection, settings)
+        await read_time(connection)
         appender = Appender(connection, settings)
-        tokens = asyncio.create_task(keep_tokens(connection, settings), name="bus.keep_tokens")
+        keepers = (
+            asyncio.create_task(keep_tokens(connection, settings), name="bus.keep_tokens"),
+            asyncio.create_task(keep_time(connection), name="bus.keep_time"),
+        )
         try:
             yield NatsBus(connection, appender)
         finally:
-            tokens.cancel()
-            await asyncio.gather(tokens, return_exceptions=True)
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
             await appender.close()

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any
 
+from bus.clock import ServerClock
 from bus.deadlines import Deadlines
 from bus.nats.client import Client, OnMessage, Subscription
 from bus.nats.message import Message
@@ -41,6 +42,7 @@ class Connection:
 
     def __init__(self) -> None:
         self._closed = asyncio.Event()
+        self.clock = ServerClock()
         self.reconnects = 0
         self._reconnected: list[Callable[[], None]] = []
         self._asked: dict[str, Replied] = {}

@@ -117,7 +117,7 @@ class Endpoint:
 
     async def _reply(self, data: bytes) -> bytes:
         call, body = decode_call(data)
-        remaining_s = call.deadline_ms / 1000 - time.time()
+        remaining_s = (call.deadline_ms - self._connection.clock.now_ms()) / 1000
         if remaining_s <= 0:
             raise DeadlineExceeded(f"{self.subject}: the deadline passed before work began")
         request = decode_body(body, self._answer.question.request)

@@ -1,7 +1,6 @@
 """Questions and answers over core NATS, discoverable by the stock CLI (ADR-32)."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -30,11 +29,11 @@ class NatsRpc:
         call: Call | None = None,
     ) -> Rep:
         """See `bus.port.Rpc.ask`."""
-        now_s = time.time()
-        deadline_ms = int((now_s + timeout_s) * 1000)
+        now_ms = self._connection.clock.now_ms()
+        deadline_ms = now_ms + int(timeout_s * 1000)
         if call is not None:
             deadline_ms = min(deadline_ms, call.deadline_ms)
-        remaining_s = deadline_ms / 1000 - now_s
+        remaining_s = (deadline_ms - now_ms) / 1000
         subject = question_subject(question.actor, question.verb)
         if remaining_s <= 0:
             raise DeadlineExceeded(f"no time is left to ask {subject}")

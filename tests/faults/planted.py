@@ -76,7 +76,9 @@ def clean() -> History:
     return History(
         begin=BEGIN,
         end=end,
-        submissions=[Submission(f"ref-{task}", "ok", task, 1000, "202", "acme", "a") for task in lives]
+        submissions=[
+            Submission(f"ref-{task}", "ok", task, 1000, "202", "acme", "a", timeout_ms=59_000) for task in lives
+        ]
         + [Submission("ref-t0", "info", None, 990, "reset", "acme", "a")]
         + [Submission("ref-never", "fail", None, 990, "429", "acme", "a")]
         + [Submission("ref-t1", "ok", "t1", 2000, "200", "acme", "a", result_of(log, "t1"))]
@@ -232,6 +234,13 @@ def costly_attempt(history: History) -> History:
 def without_deadline(history: History) -> History:
     first = of(history, "t2", "accepted")
     log = [e._replace(body={**e.body, "brief": {}}) if e == first else e for e in history.log]
+    return replace(history, log=log, kafka=projected(log))
+
+
+def other_deadline(history: History, by_ms: int) -> History:
+    first = of(history, "t2", "accepted")
+    brief = {"deadline_ms": first.body["brief"]["deadline_ms"] + by_ms}
+    log = [e._replace(body={**e.body, "brief": brief}) if e == first else e for e in history.log]
     return replace(history, log=log, kafka=projected(log))
 
 
@@ -393,6 +402,8 @@ PLANTED: dict[str, tuple[str, Callable[[History], History]]] = {
     "a cancel that nobody asked for": ("unasked_cancel", lambda h: ended_as(h, "t2", "cancelled")),
     "a failed attempt that nobody is billed for": ("attempts_not_billed", costly_attempt),
     "a task without a deadline": ("no_deadline", without_deadline),
+    "a task with less time than was asked for": ("wrong_deadline", lambda h: other_deadline(h, -10)),
+    "a task with more time than was asked for": ("wrong_deadline", lambda h: other_deadline(h, 200)),
     "a task stored by an attempt that was refused": ("refused_task_exists", stored_by_a_refused_attempt),
     "an acceptance told before it was stored": ("told_too_early", lambda h: told_before_stored(h, "accepted")),
     "a result told before it was stored": ("told_too_early", lambda h: told_before_stored(h, "ended")),

@@ -3,7 +3,7 @@
 from functools import partial
 
 import pytest
-from prove.schedule import KINDS, LINKS, PROCESSES, TYPES, Fault, schedule
+from prove.schedule import ACTOR_NAMES, KINDS, LINKS, PROCESSES, TYPES, Fault, clocks, schedule
 
 long = partial(schedule, seconds=180.0, every_s=2.0, longest_s=20.0)
 
@@ -48,3 +48,9 @@ def test_nobody_is_struck_while_it_suffers(seed: int) -> None:
 
 def test_a_run_of_one_kind_has_no_other() -> None:
     assert {fault.kind for fault in long(3, kinds=("kill",))} == {"kill"}
+
+
+def test_the_same_seed_gives_the_same_wrong_clocks_and_some_are_minutes_apart() -> None:
+    assert clocks(7) == clocks(7) != clocks(8)
+    assert set(clocks(7)) == set(ACTOR_NAMES)
+    assert all(max(clocks(seed).values()) - min(clocks(seed).values()) > 240 for seed in range(20))

@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from bus import BusSettings, open_bus
+from bus import Bus, BusSettings, open_bus
+from bus.nats.bus import NatsBus
 from bus.port import Answer, Call, Question, Service
 from bus.subjects import LOG_STREAM, accepted, tokens_of_task
 from schemas.errors import BusDisconnected, PayloadTooLarge, Unavailable, WrongSequence
@@ -331,3 +333,34 @@ async def _read(reader: Any, count: int) -> list[Any]:
         while len(found) < count:
             found += await reader.next(1.0)
     return found
+
+
+def spoil(bus: Bus) -> None:
+    assert isinstance(bus, NatsBus)
+    bus._connection.clock._offset_ns -= 3600 * 10**9
+
+
+async def mended(bus: Bus) -> None:
+    async with asyncio.timeout(10):
+        while abs(bus.now_ms() / 1000 - time.time()) > 1:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+
+
+async def test_the_server_s_time_is_read_again_after_a_reconnect(server: NatsServer) -> None:
+    await server.start()
+    async with open_bus(server.settings) as bus:
+        server.kill()
+        spoil(bus)
+        await server.start()
+        await mended(bus)
+
+
+async def test_the_server_s_time_is_read_again_now_and_then(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bus.nats.clock.EVERY_S", 0.2)
+    await server.start()
+    async with open_bus(server.settings) as bus:
+        for _ in range(2):
+            spoil(bus)
+            await mended(bus)

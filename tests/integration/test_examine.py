@@ -1,10 +1,13 @@
 """What the doctor finds on real servers, well and unwell; looking changes nothing."""
 
+import time
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import asyncpg
+import pytest
 from pydantic import SecretStr
 
 from actors.runtime.settings import RedisSettings
@@ -16,6 +19,7 @@ from bridges.ledger.examine import examine as examine_ledger
 from bridges.ledger.migrate import migrate, migrations
 from bridges.ledger.settings import LedgerSettings
 from bus import BusSettings, open_bus
+from bus.clock import ServerClock
 from bus.examine import examine as examine_bus
 from bus.port import Service
 from deploy.local import nats_sync
@@ -30,10 +34,23 @@ def verdicts(findings: Sequence[Finding]) -> dict[str, bool]:
 async def test_the_bus_is_well_when_its_streams_are_as_configured_and_somebody_answers(nats_url: str) -> None:
     settings = BusSettings(url=nats_url)
     async with open_bus(settings) as bus:
-        assert verdicts(await examine_bus(settings)) == {"nats": True, "streams": True, "actors": False}
+        assert verdicts(await examine_bus(settings)) == {"nats": True, "streams": True, "clock": True, "actors": False}
         async with bus.rpc.serve(Service("edge", "1", "one")):
             *_, actors = await examine_bus(settings)
         assert actors.found == "edge"
+
+
+async def test_a_machine_whose_clock_differs_is_told_by_how_much(
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = BusSettings(url=nats_url)
+    ahead = partial(ServerClock, lambda: time.time_ns() + 90 * 10**9)
+    async with open_bus(settings):
+        monkeypatch.setattr("bus.nats.connection.ServerClock", ahead)
+        _, _, clock, _ = await examine_bus(settings)
+    assert not clock.ok
+    assert clock.found.startswith(("90.", "89.9"))
+    assert "ahead of the server's" in clock.found
 
 
 def test_the_development_nats_syncs_what_it_acknowledges(nats_url: str, server_folder: Path) -> None:
@@ -45,7 +62,7 @@ async def test_a_stream_that_differs_is_named_and_stays_as_it_is(nats_url: str) 
     async with open_bus(BusSettings(url=nats_url)):
         other = BusSettings(url=nats_url, max_bytes=5 << 20)
         for _ in range(2):
-            _, streams, _ = await examine_bus(other)
+            _, streams, *_ = await examine_bus(other)
             assert f"not {5 << 20}" in streams.found
             assert not streams.ok
 

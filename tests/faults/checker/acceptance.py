@@ -31,6 +31,27 @@ def check_acceptance(history: History) -> Iterator[Finding]:
     yield from _against_references(history)
 
 
+def check_times(history: History) -> Iterator[Finding]:
+    """A task has the time that its client asked for, from a moment between the first attempt and its acceptance."""
+    asked: dict[tuple[str, str], list[Submission]] = defaultdict(list)
+    for submission in history.submissions:
+        if submission.timeout_ms:
+            asked[submission.ref, submission.variant].append(submission)
+    for task, life in history.lives.items():
+        first = life[0]
+        metadata, deadline_ms = first.body.get("metadata", {}), first.body.get("brief", {}).get("deadline_ms")
+        attempts = asked.get((str(metadata.get("ref", "")), str(metadata.get("variant", ""))))
+        if first.event != "accepted" or not attempts or deadline_ms is None:
+            continue
+        earliest_ms = min(attempt.at_ms + attempt.timeout_ms for attempt in attempts) - history.clock_ms
+        latest_ms = first.at_ms + max(attempt.timeout_ms for attempt in attempts) + history.clock_ms
+        if not earliest_ms <= deadline_ms <= latest_ms:
+            message = (
+                f"{task.task_id} is due at {deadline_ms}, and by what its client asked {earliest_ms} to {latest_ms}"
+            )
+            yield Finding("wrong_deadline", message, task)
+
+
 def _told_too_early(history: History, task: Task, submission: Submission) -> Iterator[Finding]:
     """What is said was stored before it was said."""
     if not submission.answered_ms:

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
-from checker.acceptance import check_acceptance
+from checker.acceptance import check_acceptance, check_times
 from checker.answers import check_answers
 from checker.history import History
 from checker.kafka import check_kafka
@@ -15,7 +15,15 @@ from checker.verdict import Finding, Verdict, Violation
 
 Rule = Callable[[History], Iterator[Finding]]
 
-RULES: tuple[Rule, ...] = (check_acceptance, check_answers, check_tenants, check_log, check_kafka, check_ledger)
+RULES: tuple[Rule, ...] = (
+    check_acceptance,
+    check_times,
+    check_answers,
+    check_tenants,
+    check_log,
+    check_kafka,
+    check_ledger,
+)
 """To check more, add a function here, and a planted defect to the self-test."""
 MOST_STORIES = 50
 """Of one rule: each costs a walk over all that is known, and nobody reads more."""

@@ -24,7 +24,8 @@ class Submission(NamedTuple):
     `ok`: the answer said the task is accepted. `fail`: it said the task is not, for certain. `info`: no answer, or
     one that leaves it open; then nothing may be concluded. `variant` tells the bodies apart that were sent under one
     `ref`; it stands in the task's metadata. `body` is the canonical result, empty when the answer had none.
-    `at_ms` is when the attempt began, `answered_ms` when its answer was there (0: unknown).
+    `at_ms` is when the attempt began, `answered_ms` when its answer was there, and `timeout_ms` the time that the task
+    was to have (0: unknown).
     """
 
     ref: str
@@ -36,6 +37,7 @@ class Submission(NamedTuple):
     variant: str = ""
     body: bytes = b""
     answered_ms: int = 0
+    timeout_ms: int = 0
 
 
 class Reading(NamedTuple):
@@ -142,8 +144,8 @@ class History:
 
     `positions` are where the projections say they are. `incomplete` names the sources that could not be read to
     their end: what is missing there is then a doubt, not a violation. A task is due `grace_ms` after its deadline; an
-    outage within that time moves it to `grace_ms` after the outage. `canaries` are texts that stand in the params of
-    one tenant's tasks and nowhere else.
+    outage within that time moves it to `grace_ms` after the outage. By `clock_ms` an actor may misjudge the log's
+    clock. `canaries` are texts that stand in the params of one tenant's tasks and nowhere else.
     """
 
     begin: int
@@ -157,6 +159,7 @@ class History:
     nemesis: Sequence[Nemesis] = ()
     incomplete: frozenset[Source] = frozenset()
     grace_ms: int = 5000
+    clock_ms: int = 5
     outages: Sequence[Outage] = ()
     readings: Sequence[Reading] = ()
     canaries: Mapping[str, str] = field(default_factory=dict)

@@ -67,7 +67,7 @@ def _in_time(task: Task, life: Sequence[LogEntry], end: LogEntry, history: Histo
         if life[0].event == "accepted":
             yield Finding("no_deadline", f"{task.task_id} was accepted without a deadline", task)
         return
-    if end.body.get("outcome") == "timeout" and end.at_ms < deadline_ms - SKEW_MS:
+    if end.body.get("outcome") == "timeout" and end.at_ms < deadline_ms - history.clock_ms:
         yield Finding("early_timeout", f"{task.task_id} ended {deadline_ms - end.at_ms} ms early, for its time", task)
     begin_ms = max(deadline_ms, life[0].at_ms)  # an edge that stood still may have stored it past its deadline
     if end.at_ms > history.due_ms(begin_ms):

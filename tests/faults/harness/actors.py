@@ -18,6 +18,11 @@ SERVING_S = 20.0
 STARTED = b'"actor_started"'
 
 
+def wrong_clock(ahead_s: float) -> dict[str, str]:
+    """The environment of a process whose own clock is wrong by so much."""
+    return {"PYTHONPATH": str(Path(__file__).parent / "skew"), "CLOCK_AHEAD_S": str(ahead_s)}
+
+
 @dataclass
 class Actors:
     """Starts, kills and ends actors; every process it started is its own to end.

@@ -102,15 +102,15 @@ class Client:
 
     def _submission(self, intention: Intention, body: dict[str, Any], answer: Answer, at_ms: int) -> Submission:
         code = str(answer.value.get("code", ""))
-        variant = str(body["metadata"]["variant"])
+        variant, timeout_ms = str(body["metadata"]["variant"]), round(body["sla"]["timeout_s"] * 1000)
         detail = answer.trouble or f"{answer.status} {code}".rstrip()
         tail = (at_ms, detail, intention.tenant_id, variant)
         if answer.status in (200, 202):
             result = answer.body if answer.status == 200 else b""
             now_ms = int(time.time() * 1000)
-            return Submission(intention.ref, "ok", answer.value.get("task_id"), *tail, result, now_ms)
+            return Submission(intention.ref, "ok", answer.value.get("task_id"), *tail, result, now_ms, timeout_ms)
         certain = answer.status in REFUSED or code in REFUSED_FOR_NOW
-        return Submission(intention.ref, "fail" if certain else "info", None, *tail)
+        return Submission(intention.ref, "fail" if certain else "info", None, *tail, timeout_ms=timeout_ms)
 
     async def _result(self, tenant_id: str, task_id: str) -> None:
         """Ask until the task has ended."""

@@ -6,17 +6,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.actors import wrong_clock
 from harness.cluster import free_port, issue_key
 from harness.front import Front, front
 from harness.servers import SERVERS, Servers
 from prove.fleet import Fleet, fleet
 from prove.plan import TENANTS
-from prove.schedule import ACTORS, REPLICAS
+from prove.schedule import ACTOR_NAMES
 
 from executors.wasm.build import build
 
 START_S = 60.0
-NAMES = tuple(f"{name}.{replica}" for name in ACTORS for replica in REPLICAS)
 
 
 @dataclass
@@ -32,8 +32,11 @@ class Installation:
 
 
 @asynccontextmanager
-async def installation(folder: Path, cache: Path) -> AsyncIterator[Installation]:
-    """All of it, serving. Leaving stops every process that was started; `folder` must be one that others may enter."""
+async def installation(folder: Path, cache: Path, clocks: Mapping[str, float]) -> AsyncIterator[Installation]:
+    """All of it, serving; each actor's own clock is wrong by its seconds of `clocks`.
+
+    Leaving stops every process that was started; `folder` must be one that others may enter.
+    """
     await asyncio.to_thread(build, "summarize_text", cache / "packages")
     servers = Servers(folder / "servers", cache)
     try:
@@ -41,8 +44,9 @@ async def installation(folder: Path, cache: Path) -> AsyncIterator[Installation]
             fronts = await _open_fronts(stack, servers)
             servers.kafka.front_port = fronts["link:kafka"].port
             await asyncio.gather(*(asyncio.to_thread(servers.up, name) for name in SERVERS))
-            ports = {name: free_port() for name in NAMES if name.startswith("edge.")}
-            made = fleet(_shared(folder, cache), {name: _own(name, fronts, ports) for name in NAMES}, folder / "logs")
+            ports = {name: free_port() for name in ACTOR_NAMES if name.startswith("edge.")}
+            own = {name: _own(name, fronts, ports) | wrong_clock(clocks[name]) for name in ACTOR_NAMES}
+            made = fleet(_shared(folder, cache), own, folder / "logs")
             keys = {name: await issue_key(servers.direct_url("nats"), name) for name in TENANTS}
             stack.push_async_callback(asyncio.to_thread, made.actors.stop)
             made.start()
@@ -62,8 +66,8 @@ async def installation(folder: Path, cache: Path) -> AsyncIterator[Installation]
 
 async def _open_fronts(stack: AsyncExitStack, servers: Servers) -> dict[str, Front]:
     """One front for each actor's wire to NATS, one for each ledger's to PostgreSQL, one for all of Kafka's clients."""
-    links = {f"link:nats/{name}": "nats" for name in NAMES} | {"link:kafka": "kafka"}
-    links |= {f"link:postgres/{name}": "postgres" for name in NAMES if name.startswith("ledger.")}
+    links = {f"link:nats/{name}": "nats" for name in ACTOR_NAMES} | {"link:kafka": "kafka"}
+    links |= {f"link:postgres/{name}": "postgres" for name in ACTOR_NAMES if name.startswith("ledger.")}
     return {
         link: await stack.enter_async_context(front(link, servers.port(server), kafka=server == "kafka"))
         for link, server in links.items()

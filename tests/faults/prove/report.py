@@ -28,6 +28,7 @@ PROOFS: Mapping[str, str] = {
     "end_txn_delayed": "an EndTxn came late",
     "taken_over_exits": "a Kafka bridge was fenced by another and ended",
     "zombie_bridges_fenced": "a Kafka bridge was stopped, resumed and fenced",
+    "clock_corrected": "an actor's own clock was wrong, and it went by the server's",
     "replays": "a re-submission was answered as a replay",
 }
 """Each fault kind by the counter that proves it; a run in which one stayed at zero has proven nothing of it."""

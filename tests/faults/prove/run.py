@@ -21,14 +21,23 @@ from prove.outages import outages
 from prove.plan import canaries, plan
 from prove.remains import Tail, rest
 from prove.report import Report
-from prove.schedule import KINDS, Fault, Kind, schedule
+from prove.schedule import KINDS, Fault, Kind, clocks, schedule
 from prove.sight import blind_spots
 
 REST_S = 60.0
 SERVING_S = 30.0
 RIVAL = "kafka.2"
 SWEEPERS = ("sweeper.1", "sweeper.2")
-TOLD = ("late_result_refused", "route_superseded", "bus_disconnected", "projection_restarts", "actor_failed")
+CLOCK_MS = 600
+"""Half of what it takes to ask the server for its time on a link with half a second each way, and a little."""
+TOLD = (
+    "late_result_refused",
+    "route_superseded",
+    "bus_disconnected",
+    "projection_restarts",
+    "actor_failed",
+    "clock_corrected",
+)
 """Events of the actors' logs that show what the faults met; they are counted, not judged."""
 
 
@@ -55,7 +64,7 @@ class Order:
 async def prove(order: Order, folder: Path, cache: Path) -> Report:
     """Everything from an empty folder to a report; nothing of it runs on afterwards."""
     began = time.monotonic()
-    async with installation(folder, cache) as made:
+    async with installation(folder, cache, clocks(order.seed)) as made:
         figures = {"start_s": round(time.monotonic() - began, 1)}
         breaker = Breaker(made.fleet, made.servers, dict(made.fronts))
         memory = Memory()
@@ -112,6 +121,7 @@ async def _read(
         tasks=rows,
         usage=bills,
         positions=positions,
+        clock_ms=CLOCK_MS,
         nemesis=breaker.story,
         outages=outages([*made.fleet.absences, *breaker.absences], SWEEPERS, LOG),
         readings=memory.readings,

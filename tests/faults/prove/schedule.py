@@ -1,6 +1,6 @@
 """What is broken when: a pure function of a seed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Literal, get_args
@@ -11,9 +11,10 @@ ACTORS = ("edge", "router", "wasm", "sweeper", "kafka", "ledger")
 SERVERS = ("server:nats", "server:kafka", "server:postgres")
 TYPES = (*ACTORS, *SERVERS)
 REPLICAS = (1, 2)
-PROCESSES = (*(f"{name}.{replica}" for name in ACTORS for replica in REPLICAS), *SERVERS)
+ACTOR_NAMES = tuple(f"{name}.{replica}" for name in ACTORS for replica in REPLICAS)
+PROCESSES = (*ACTOR_NAMES, *SERVERS)
 LINKS = (
-    *(f"link:nats/{name}.{replica}" for name in ACTORS for replica in REPLICAS),
+    *(f"link:nats/{name}" for name in ACTOR_NAMES),
     *("link:nats", "link:kafka", *(f"link:postgres/ledger.{replica}" for replica in REPLICAS)),
 )
 """`link:nats` is the wire of all actors to nats-server; the others are one client's."""
@@ -24,6 +25,7 @@ ROUND: tuple[Kind, ...] = (
 BRIDGES = ("kafka.1", "kafka.2")
 RESTART_S = 6.0
 """A killed process is not struck again for so long, so that it can come back."""
+CLOCKS_APART_S = 300.0
 PATIENT_S = 20.0
 """The longest that a zombie waits to be replaced."""
 
@@ -68,6 +70,12 @@ def schedule(
             busy_until[fault.victim] = max(busy_until.get(fault.victim, 0.0), at_s + fault.for_s + rest_s)
         faults.append(fault)
     return faults
+
+
+def clocks(seed: int) -> Mapping[str, float]:
+    """By how many seconds each actor's own clock is wrong, in all its lives: up to five minutes, either way."""
+    random = Random(f"clocks {seed}")
+    return {name: round(random.uniform(-CLOCKS_APART_S, CLOCKS_APART_S), 3) for name in ACTOR_NAMES}
 
 
 def _rounds(kinds: Sequence[Kind], random: Random) -> Iterator[Kind]:

@@ -176,6 +176,7 @@ class Clients:
             submission = Submission(ref, "info", None, at_ms, type(error).__name__)
         else:
             submission = self._judged(job, ref, at_ms, response)
+        submission = submission._replace(timeout_ms=round(body["sla"]["timeout_s"] * 1000))
         self.submissions.append(submission)
         return submission
 

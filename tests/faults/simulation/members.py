@@ -10,7 +10,7 @@ import structlog
 from pydantic import BaseModel
 from simulation.loop import Process, VirtualLoop
 from simulation.network import Network
-from simulation.server import Figures, SimulatedServer, SlowLink, now_ms
+from simulation.server import Figures, SimulatedServer, SlowLink
 from structlog.typing import FilteringBoundLogger
 
 from actors.runtime import Actor
@@ -145,7 +145,6 @@ class Member:
             keep_s=ground.keep_s,
             grace_s=GRACE_S,
             rng=self._rng,
-            now_ms=now_ms,
             worked_s=self.process.worked_s,
         )
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
+from bus.clock import ServerClock
 from bus.codec import encode_call
 from bus.nats.endpoint import Endpoint
 from bus.nats.message import Message as Delivered
@@ -30,6 +31,7 @@ class Served:
         self.heard: dict[str, int | str] = {}
         self.tasks: list[asyncio.Task[None]] = []
         self.limit_bytes = 1 << 20
+        self.clock = ServerClock()
         answer = Answer(ECHO, handler, concurrency=concurrency, mailbox=mailbox)
         self.endpoint = Endpoint(self, answer, self._spawn)  # type: ignore[arg-type]
 
