@@ -31,7 +31,9 @@ SESSIONS: Final = "SESSIONS"
 MODULES: Final = "MODULES"
 CATALOG: Final = "CATALOG"
 POSITIONS: Final = "POSITIONS"
-BUCKETS: Final = (ENGINES, POLICY, KEYS, SESSIONS, MODULES, CATALOG, POSITIONS)
+SUSPECTS: Final = "SUSPECTS"
+"""Work whose owners were lost, and how many of them; only those read it that are about to try it again."""
+BUCKETS: Final = (ENGINES, POLICY, KEYS, SESSIONS, MODULES, CATALOG, POSITIONS, SUSPECTS)
 
 
 def of_event(event: LogEvent) -> str:

@@ -28,6 +28,7 @@
     |  |- ModuleOutOfMemory       module_oom         500   INTERNAL             no
     |  |- OutputTooLarge          output_too_large   500   INTERNAL             no
     |  `- OutputInvalid           output_invalid     500   INTERNAL             no
+    |- PoisonTask                 poison             500   INTERNAL             no
     |- PackageInvalid             package_invalid    400   INVALID_ARGUMENT     no
     |- LocalServerError           local_server       500   INTERNAL             no
     |- Misconfigured              misconfigured      500   INTERNAL             no
@@ -240,6 +241,12 @@ class OutputInvalid(ModuleFailed):
     """The module's answer does not match the package's output schema."""
 
     code = "output_invalid"
+
+
+class PoisonTask(AionError):
+    """Every process that worked on the task was gone before it had an answer, so nobody tries it any more."""
+
+    code = "poison"
 
 
 class PackageInvalid(AionError):

@@ -30,12 +30,14 @@ class Work:
     """A share of the work queue: the runtime takes up to `slots` deliveries and runs `handler` on each.
 
     Returning answers the delivery, after the handler appended what the work caused. `GiveBack` returns it; any
-    other exception is logged and returns it with a growing delay.
+    other exception is logged and returns it with a growing delay. Where there is a `give_up`, it answers what several
+    processes were lost with (`actors.runtime.suspects`).
     """
 
     cursor: Cursor
     handler: Callable[[Delivery], Awaitable[None]]
     slots: int
+    give_up: Callable[[Delivery], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

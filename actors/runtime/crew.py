@@ -7,6 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.runtime.actor import GiveBack, Work
 from actors.runtime.logs import failure
+from actors.runtime.suspects import TRUSTED, Suspects
 from bus.port import Bus, Delivery, Taker, TakerStopped
 from bus.waiting import timeout
 from schemas.errors import AionError
@@ -26,8 +27,9 @@ def redelivery_delay_s(delivered: int, chance: float) -> float:
 class Crew:
     """Runs one `Work` until stopped. `slots` bounds its handlers, because the taker hands out no more than that."""
 
-    def __init__(self, work: Work, bus: Bus, log: FilteringBoundLogger, rng: Random) -> None:
+    def __init__(self, work: Work, bus: Bus, log: FilteringBoundLogger, rng: Random, suspects: Suspects) -> None:
         self._work = work
+        self._suspects = suspects
         self._bus = bus
         self._log = log.bind(cursor=work.cursor.name)
         self._rng = rng
@@ -103,7 +105,7 @@ class Crew:
     async def _outcome(self, delivery: Delivery) -> float | None:
         """None when the work is done, else after how long another may try."""
         try:
-            await self._work.handler(delivery)
+            await self._answer(delivery)
         except GiveBack as again:
             self.given_back += 1
             return again.delay_s
@@ -116,6 +118,13 @@ class Crew:
             return delay_s
         self.done += 1
         return None
+
+    async def _answer(self, delivery: Delivery) -> None:
+        work = self._work
+        if delivery.delivered > TRUSTED and work.give_up is not None:
+            await self._suspects.attempt(delivery, work.handler, work.give_up)
+        else:
+            await work.handler(delivery)
 
     async def _rest(self, delay_s: float) -> None:
         try:

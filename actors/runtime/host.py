@@ -8,6 +8,7 @@ from actors.runtime.actor import Actor
 from actors.runtime.crew import Crew
 from actors.runtime.drain import Drain, Phase, Reason
 from actors.runtime.logs import failure
+from actors.runtime.suspects import Suspects
 from bus import subjects
 from bus.port import Service
 from bus.waiting import timeout
@@ -77,7 +78,8 @@ class Host:
 
     async def _serve(self) -> None:
         bus, log = self._context.bus, self._context.log
-        self._crews = [Crew(work, bus, log, self._context.rng) for work in self.actor.works()]
+        suspects = Suspects(bus.kv, log)
+        self._crews = [Crew(work, bus, log, self._context.rng, suspects) for work in self.actor.works()]
         async with self._reachable(), asyncio.TaskGroup() as group:
             own = group.create_task(self._run_own())
             crews = {group.create_task(crew.run()) for crew in self._crews}

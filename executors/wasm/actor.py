@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import ClassVar
 
 from pydantic import BaseModel
@@ -25,6 +25,7 @@ from schemas.errors import (
     NotFound,
     OutputTooLarge,
     PayloadTooLarge,
+    PoisonTask,
     WrongSequence,
 )
 from schemas.events import AttemptFailed, Ended, Outcome, Routed, following
@@ -34,6 +35,7 @@ from schemas.result import TaskError, Usage
 from schemas.task import Priority
 
 _FULL_PAUSE_S = 0.2
+_GIVE_UP_S = 5.0
 _LACKING_PAUSE_S = 0.25
 _LACKING_S = 15.0
 """While packages are being exchanged another instance may have the one that this one lacks."""
@@ -82,6 +84,7 @@ class WasmExecutor(Actor):
                 routed(self.name, priority, cap=settings.cap, ack_wait_s=settings.ack_wait_s),
                 self.execute,
                 settings.slots,
+                self.give_up,
             )
             for priority in Priority
         ]
@@ -138,6 +141,16 @@ class WasmExecutor(Actor):
             raise GiveBack(error.retry_after_s or _FULL_PAUSE_S) from error
         self._done += 1
 
+    async def give_up(self, delivery: Delivery) -> None:
+        """End the task as failed: nothing that was lost with it shall be lost once more, also no other engine."""
+        event = delivery.entry.event()
+        if not isinstance(event, Routed) or self.context.now_ms() >= event.brief.deadline_ms:
+            return
+        poison = PoisonTask("several executors that ran the task were gone before they had an answer: not tried again")
+        ended = self._ended(event, Outcome.FAILED, {}, _shown(poison))
+        with suppress(WrongSequence):
+            await persist(self.context.bus.log, ended, after=delivery.entry.sequence, give_up_s=_GIVE_UP_S)
+
     async def _append(
         self, delivery: Delivery, event: Routed, outcome: Ended | AttemptFailed, give_up_s: float
     ) -> None:
@@ -187,7 +200,7 @@ class WasmExecutor(Actor):
         return answer.result
 
     def _failed(self, event: Routed, error: AionError) -> Ended | AttemptFailed:
-        shown = TaskError(code=error.code, message=error.message, retryable=error.retryable)
+        shown = _shown(error)
         if isinstance(error, DeadlineExceeded):
             return self._ended(event, Outcome.TIMEOUT, {}, shown)
         if not event.fallbacks or isinstance(error, InputInvalid):
@@ -245,6 +258,10 @@ class WasmExecutor(Actor):
     @property
     def _key(self) -> str:
         return f"{self.name}.{self.context.instance}"
+
+
+def _shown(error: AionError) -> TaskError:
+    return TaskError(code=error.code, message=error.message, retryable=error.retryable)
 
 
 def _record(package: InstalledPackage) -> ModuleRecord:

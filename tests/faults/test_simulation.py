@@ -24,6 +24,7 @@ import edge.tasks.intake
 import edge.tasks.reading
 from actors.runtime import Context
 from actors.runtime.crew import Crew
+from actors.runtime.suspects import Suspects
 from actors.sweeper.actor import Sweeper
 from actors.sweeper.open_tasks import OpenTask, OpenTasks
 from bridges.position import Batch
@@ -192,6 +193,20 @@ def an_executor_that_lost_its_lease_appends_after_whatever_is_last(monkeypatch: 
             return after
 
     monkeypatch.setattr("executors.wasm.actor.persist", persevering)
+
+
+@defect("kills_on")
+def an_executor_trusts_what_others_were_lost_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("actors.runtime.crew.TRUSTED", 1_000_000)
+
+
+@defect("innocent_given_up")
+def an_executor_clears_nobody_of_suspicion(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def keep(*_: object) -> None:
+        return
+
+    monkeypatch.setattr(Suspects, "_clear", keep)
+    monkeypatch.setattr("actors.runtime.suspects.MOST_LOST", 1)
 
 
 @defect("answer_differs")

@@ -23,6 +23,7 @@ from story import Story
 
 from actors.runtime import Context
 from actors.runtime.crew import Crew
+from actors.runtime.suspects import Suspects
 from bridges.bridge import Bridge
 from bridges.kafka.actor import KafkaBridge
 from bridges.kafka.settings import KafkaSettings
@@ -189,7 +190,8 @@ async def routing(bus: Bus, name: str) -> AsyncIterator[Router]:
     router = Router(context(bus, name), RouterSettings(slots=4))
     async with router.lifespan():
         works = [work for work in router.works() if work.cursor.name == "accepted-normal"]
-        crew = Crew(works[0], bus, structlog.get_logger(), random.Random(1))
+        log = structlog.get_logger()
+        crew = Crew(works[0], bus, log, random.Random(1), Suspects(bus.kv, log))
         running = asyncio.create_task(crew.run())
         try:
             yield router

@@ -86,7 +86,7 @@ def _job(rng: Random, number: int, within_s: float) -> Job:
         "sla": {"timeout_s": rng.choice((0.05, 0.5, 2.0, 5.0, 12.0, 19.0, 19.0))},
         "metadata": {"ref": ref},
     }
-    does = rng.choice(("", "", "", "", "trap", "busy", "babble", "wrong"))
+    does = rng.choice(("", "", "", "", "trap", "busy", "babble", "wrong", "kill"))
     if does == "wrong":
         body["params"] = {"txt": "no text"}
     elif does:

@@ -34,7 +34,7 @@ class Stuck(Exception):
 class Process:
     """What runs and dies together. `ready` keeps what it would do next, also while it is stopped or dead."""
 
-    __slots__ = ("dead", "halted", "name", "ready", "resumed", "steps")
+    __slots__ = ("dead", "die", "halted", "name", "ready", "resumed", "steps")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -43,6 +43,8 @@ class Process:
         self.dead = False
         self.resumed = 0
         self.steps = 0
+        self.die: Callable[[str], None] = lambda _: None
+        """What its own work does to it, by name."""
 
     def worked_s(self) -> float:
         """What its callbacks have taken so far."""

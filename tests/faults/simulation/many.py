@@ -15,6 +15,8 @@ CHUNKS_PER_PROCESS = 10
 
 MUST_HAPPEN = (
     "kill",
+    "killed by its task",
+    "task given up",
     "pause",
     "callbacks of a resumed process",
     "cut",

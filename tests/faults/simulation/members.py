@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from contextvars import copy_context
 from random import Random
 from typing import Any, NoReturn
 
@@ -10,7 +11,7 @@ import structlog
 from pydantic import BaseModel
 from simulation.loop import Process, VirtualLoop
 from simulation.network import Network
-from simulation.server import Figures, SimulatedServer, SlowLink
+from simulation.server import Figures, SimulatedServer, SlowLink, now_ms
 from structlog.typing import FilteringBoundLogger
 
 from actors.runtime import Actor
@@ -34,6 +35,7 @@ class Member:
         self._running: asyncio.Task[int] | None = None
         self._supervisor: Supervisor | None = None
         self._hold = False
+        self._outside = copy_context()
         self.name = name
         self.role = name.rstrip("12")
         self.port = port
@@ -53,6 +55,7 @@ class Member:
         self._hold = False
         ground = self._ground
         self.process = Process(self.name)
+        self.process.die = self._die
         self.link = ground.link(self._rng)
         context = self.process.context()
         self._supervisor = context.run(self._supervise)
@@ -71,6 +74,12 @@ class Member:
         if self.port is not None:
             self._ground.network.drop(self.port)
         return True
+
+    def _die(self, text: str) -> None:
+        """Its own work kills it; whoever manages processes starts it again."""
+        if self.kill():
+            self._ground.deaths.append((now_ms(), text))
+            self._ground.loop.call_later(RESTART_S, self.start, context=self._outside)
 
     def terminate(self) -> bool:
         """SIGTERM: it drains and ends, and is started again."""
@@ -166,6 +175,8 @@ class Ground:
         self.usual_s = usual_s
         self.errors: list[str] = []
         """What a process logged as an error and no error of AION's own explains: a fault of the code."""
+        self.deaths: list[tuple[int, str]] = []
+        """When (Unix milliseconds) a process was killed by its own work, and by whose text."""
         self.log = self._logger()
 
     def link(self, rng: Random) -> SlowLink:

@@ -1,6 +1,7 @@
 """What only a simulation sees: every answer that a client was given, held against the log."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from checker.history import History, Task
@@ -8,6 +9,8 @@ from checker.verdict import Finding
 from simulation.clients import Answer
 
 STATUS = {"completed": "OK", "failed": "ERROR", "denied": "ERROR", "timeout": "TIMEOUT", "cancelled": "CANCELED"}
+TRUSTED_TO_LOSE = 5
+"""Executors, for one attempt."""
 ENOUGH_MS = 15_000
 """A router's `ack_wait_s`, after which a lost delivery comes again, and the work of any task here."""
 
@@ -40,6 +43,21 @@ def check_references(history: History) -> Iterator[Finding]:
     for submission in history.submissions:
         if submission.kind == "ok" and refs.get(submission.task_id or "", submission.ref) != submission.ref:
             yield Finding("answered_with_another", f"{submission.ref} was given {submission.task_id}, another's task")
+
+
+def check_poison(history: History, deaths: Sequence[str]) -> Iterator[Finding]:
+    """What kills its executor kills few, and only that is ended for it. `deaths` are the texts of who killed."""
+    killed = Counter(deaths)
+    for text, count in killed.items():
+        lives = [(task, life) for task, life in history.lives.items() if life[0].body["params"].get("text") == text]
+        attempts = sum(entry.event == "routed" for _, life in lives for entry in life)
+        if count > TRUSTED_TO_LOSE * attempts:
+            task = lives[0][0] if lives else None
+            yield Finding("kills_on", f"{text!r} killed {count} executors in {attempts} attempts", task)
+    for task, life in history.lives.items():
+        code = (life[-1].body.get("error") or {}).get("code")
+        if code == "poison" and life[0].body["params"].get("does") != "kill":
+            yield Finding("innocent_given_up", f"{task.task_id} killed nobody and was given up", task)
 
 
 def check_timeouts(history: History) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ from random import Random
 from types import TracebackType
 from typing import Any
 
+from simulation.loop import PROCESS
+
 from executors.wasm.contract import Contract
 from executors.wasm.pool import CellPool
 from executors.wasm.request import Output
@@ -66,6 +68,9 @@ class Cells(CellPool):
             await asyncio.sleep(timeout_s)
             raise DeadlineExceeded(f"no WASM cell got free for {package.name} in time")
         await asyncio.sleep(work_s)
+        if params.get("does") == "kill":
+            PROCESS.get().die(params["text"])
+            await asyncio.get_running_loop().create_future()  # nothing of a dead process goes on
         if params.get("does") == "trap":
             raise ModuleTrap(f"{package.name}: unreachable")
         if params.get("does") == "busy" and self._rng.random() < 0.5:

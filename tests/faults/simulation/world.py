@@ -10,13 +10,13 @@ from random import Random
 from typing import Any
 
 from checker.check import RULES, check
-from checker.history import History, LogEntry
+from checker.history import History, LogEntry, Nemesis
 from checker.verdict import Finding, Verdict
 from simulation.clients import CREDENTIALS, Answer, Clients, jobs
 from simulation.loop import Process, Stuck, VirtualLoop
 from simulation.members import Ground, Member, cast
 from simulation.nemesis import Breaker
-from simulation.rules import check_answers, check_references, check_timeouts
+from simulation.rules import check_answers, check_poison, check_references, check_timeouts
 from simulation.sandbox import SimulatedSandbox
 from simulation.server import Figures, SimulatedServer
 from simulation.sinks import KafkaStore, LedgerStore, Steps, bridge_into
@@ -94,10 +94,19 @@ def play(seed: int) -> Result:
         loop.close()
     faults = [*stuck, *world.ground.errors, *unhandled]
     answers = world.clients.answers
-    own = (lambda seen: check_answers(seen, answers), check_references, check_timeouts, lambda _: _crashes(faults))
+    deaths = [text for _, text in world.ground.deaths]
+    own = (
+        lambda seen: check_answers(seen, answers),
+        lambda seen: check_poison(seen, deaths),
+        check_references,
+        check_timeouts,
+        lambda _: _crashes(faults),
+    )
     verdict = check(history, (*RULES, *own))
     figures.count("redelivery", world.ground.server.redelivered)
     figures.count("tasks", len(history.lives))
+    figures.count("killed by its task", len(deaths))
+    figures.count("task given up", sum(_code(life[-1]) == "poison" for life in history.lives.values()))
     figures.count("callbacks", loop.steps)
     for entry in history.log:
         figures.count(f"event {'.'.join(entry.subject.split('.')[2:4]) if entry.event == 'ended' else entry.event}")
@@ -176,6 +185,7 @@ class World:
         """As the checker reads it."""
         log = self.ground.server.log
         positions = {"kafka": self.kafka.position, "ledger": self.ledger.position}
+        deaths = self.ground.deaths
         return History(
             begin=0,
             end=log.last_sequence,
@@ -185,9 +195,13 @@ class World:
             tasks=list(self.ledger.tasks.values()),
             usage=self.ledger.usage,
             positions={name: at.sequence if at else 0 for name, at in positions.items()},
-            nemesis=self.breaker.done,
+            nemesis=sorted([*self.breaker.done, *(Nemesis(at_ms, f"killed by {text}") for at_ms, text in deaths)]),
             readings=self.clients.readings,
         )
+
+
+def _code(entry: LogEntry) -> str | None:
+    return (entry.body.get("error") or {}).get("code")
 
 
 def _read(entry: Entry) -> LogEntry:
