@@ -1,4 +1,4 @@
-"""Which entries of the log are taken for events: one judgement, so that no bridge bills what another cannot read."""
+"""Which entries of the log are taken for events: one judgement, so that all bridges bill the same ends."""
 
 import re
 from typing import Final
@@ -7,6 +7,7 @@ from bus.port import Entry
 from bus.subjects import TaskSubject, task_subject
 from schemas.events import AuditEvent, EndedInFull, Head, LogEvent, read_ended_in_full
 from schemas.ids import TOKEN_PATTERN
+from schemas.message import Unreadable
 
 ID_CHARS: Final = 256
 """Of an event's id, and of its `traceparent`."""
@@ -41,6 +42,18 @@ def read_end(entry: Entry, subject: TaskSubject) -> EndedInFull:
     if ids != subject[1:] or not all(map(_TOKEN.fullmatch, ids)):
         raise stranger(entry)
     return ended
+
+
+def is_billed(entry: Entry) -> bool:
+    """Whether every bridge bills `entry`: it is an end that can be read, however large, and of whichever life."""
+    subject = task_subject(entry.subject)
+    if subject is None or subject.event != "ended":
+        return False
+    try:
+        read_end(entry, subject)
+    except (Unfit, Unreadable):
+        return False
+    return True
 
 
 def check_ids(event: Head | EndedInFull | LogEvent) -> None:

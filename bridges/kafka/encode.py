@@ -33,6 +33,10 @@ _ENDED: Final = _TASK_TYPES["ended"]
 _USAGE: Final[Header] = ("ce_type", b"io.aion.usage.recorded.v1")
 
 
+class TooLarge(ValueError):
+    """An event of more bytes than a record may have; the text says how many."""
+
+
 class Record(NamedTuple):
     """One record for one topic; `topic` is still without the prefix."""
 
@@ -44,7 +48,7 @@ class Record(NamedTuple):
 
 
 class Encoder:
-    """Turns entries into records: one each, and a second one, of what is billed, for each `ended`."""
+    """Turns entries into records: one each, and a second one, of what is billed, for each `ended` that can be read."""
 
     def __init__(self, stream: str, *, record_bytes: int) -> None:
         self._record_bytes = record_bytes
@@ -52,49 +56,62 @@ class Encoder:
         self._source = ("ce_source", f"/aion/{stream}".encode())
 
     def encode(self, entries: Iterable[Entry]) -> list[Record]:
-        """The records of a batch, in order; what cannot be encoded becomes one dead letter that says why."""
+        """The records of a batch, in order; an event that cannot be one of Kafka's is a dead letter that says why."""
         records: list[Record] = []
         for entry in entries:
             try:
                 records += self._records(entry)
             except (ValueError, Unreadable) as error:
-                reason = "schema" if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
-                records.append(self._dead(entry, reason))
+                records.append(self._dead(entry, error))
         return records
 
     def _records(self, entry: Entry) -> tuple[Record, ...]:
-        if len(entry.data) + _HEADERS_BYTES > self._record_bytes:
-            raise ValueError(f"{len(entry.data)} bytes is over record_bytes {self._record_bytes}")
-        if (task := task_subject(entry.subject)) is not None:
-            return self._of_task(entry, task)
+        task = task_subject(entry.subject)
+        if task is not None and task.event == "ended":
+            return self._of_end(entry, task)
+        self._check_size(entry)
+        if task is not None:
+            return (self._of_task(entry, task),)
         if (audit := audit_subject(entry.subject)) is not None:
-            return self._of_audit(entry, *audit)
+            return (self._of_audit(entry, *audit),)
         raise stranger(entry)
 
-    def _of_task(self, entry: Entry, told: TaskSubject) -> tuple[Record, ...]:
+    def _check_size(self, entry: Entry) -> None:
+        if len(entry.data) + _HEADERS_BYTES > self._record_bytes:
+            raise TooLarge(f"{len(entry.data)} bytes is over record_bytes {self._record_bytes}")
+
+    def _of_end(self, entry: Entry, told: TaskSubject) -> tuple[Record, Record]:
+        """The end and its bill, which stands beside a dead letter too: the ledger bills an end of any size."""
+        ended = read_end(entry, told)
+        _, tenant, task = told
+        record = self._record(entry, ended, topics.EVENTS, task.encode(), _ENDED, f"{tenant}/{task}".encode())
+        usage = self._usage(ended, record)
+        try:
+            self._check_size(entry)
+        except TooLarge as error:
+            return self._dead(entry, error), usage
+        return record, usage
+
+    def _of_task(self, entry: Entry, told: TaskSubject) -> Record:
         event, tenant, task = told
         key, subject = task.encode(), f"{tenant}/{task}".encode()
-        if event == "ended":
-            ended = read_end(entry, told)
-            record = self._record(entry, ended, topics.EVENTS, key, _ENDED, subject)
-            return record, self._usage(ended, record)
         head = read_head(entry.data)
         kind = _TASK_TYPES.get(event)
         if kind is None or head.event != event:
             raise stranger(entry)
         check_ids(head)
-        return (self._record(entry, head, topics.EVENTS, key, kind, subject),)
+        return self._record(entry, head, topics.EVENTS, key, kind, subject)
 
-    def _of_audit(self, entry: Entry, tenant: str, kind: str) -> tuple[Record, ...]:
+    def _of_audit(self, entry: Entry, tenant: str, kind: str) -> Record:
         head = read_head(entry.data)
         if head.event != "audit":
             raise stranger(entry)
         check_ids(head)
         of_kind, key = ("ce_type", f"io.aion.audit.{kind}.v1".encode()), tenant.encode()
-        return (self._record(entry, head, topics.AUDIT, key, of_kind, key),)
+        return self._record(entry, head, topics.AUDIT, key, of_kind, key)
 
     def _usage(self, ended: EndedInFull, record: Record) -> Record:
-        """What was billed: integers of nano-USD, one record per task."""
+        """What was billed, in integers of nano-USD: at most a few kilobytes."""
         usage = ended.usage
         value = {
             "tenant_id": ended.tenant_id,
@@ -133,8 +150,9 @@ class Encoder:
             headers.append(("traceparent", head.traceparent.encode()))
         return Record(topic, key, data, at_ms, headers)
 
-    def _dead(self, entry: Entry, reason: str) -> Record:
+    def _dead(self, entry: Entry, error: Exception) -> Record:
         """Keyed by sequence. The bytes are kept, cut where they are too many; the digest is of all of them."""
+        reason = "schema" if isinstance(error, Unreadable) else f"{type(error).__name__}: {error}"
         headers: Headers = [
             _SPEC,
             ("ce_id", event_id_of(entry).encode(errors="replace")),

@@ -16,8 +16,8 @@ from bridges.kafka.settings import KafkaSettings
 async def records_of_task(settings: KafkaSettings, task_id: str, timeout_s: float) -> list[dict[str, Any]]:
     """The task's records under `read_committed`, its events in order and then its usage.
 
-    Waits until `ended` and its usage record are there, at most `timeout_s`, then gives what there is. Each has
-    topic, partition, offset, key, timestamp_ms, headers and value (decoded JSON).
+    Waits until its usage record is there, at most `timeout_s`, then gives what there is: an event that is a dead
+    letter is not. Each has topic, partition, offset, key, timestamp_ms, headers and value (decoded JSON).
     """
     key = task_id.encode()
     partitions = [

@@ -1,7 +1,7 @@
 """Proof for a window: both logs read again, and compared event by event.
 
-The checker knows nothing of the bridge: it takes the log from the bus and the records as a `read_committed`
-consumer gets them.
+The checker knows nothing of the bridge but which ends are billed (`bridges.judging`): it takes the log from the bus
+and the records as a `read_committed` consumer gets them.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Final
 
 from aiokafka import ConsumerRecord, TopicPartition
 
+from bridges.judging import is_billed
 from bridges.kafka import topics
 from bridges.kafka.readback import consumer, read_to_end, stored_ends
 from bridges.kafka.settings import KafkaSettings
@@ -23,22 +24,29 @@ EXAMPLES: Final = 10
 PRIMARY: Final = (topics.EVENTS, topics.AUDIT, topics.DEAD_LETTERS)
 _READ_S: Final = 5.0
 
+Expected = dict[int, tuple[bytes, bool]]
+"""Of each sequence the digest of its bytes, and whether it is billed."""
+
 
 @dataclass(slots=True)
 class VerifyReport:
-    """What was compared, and what is wrong: each fault counted, the first ten told."""
+    """What was compared, and what is wrong: each fault counted, the first ten told.
+
+    `records` hold an event each, the `dead_letters` among them: an event that is one is in its place.
+    """
 
     first: int
     last: int
     events: int = 0
     records: int = 0
     usage_records: int = 0
+    dead_letters: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """Every event exactly once, with its bytes, in order per key."""
+        """Every event exactly once, with its bytes or as a dead letter, in order per key; every bill exactly once."""
         return not self.faults
 
     def fault(self, kind: str, example: str) -> None:
@@ -76,8 +84,8 @@ async def verify(bus: Bus, settings: KafkaSettings, first: int, last: int) -> Ve
     return report
 
 
-def compare(report: VerifyReport, expected: dict[int, tuple[bytes, bool]], seen: Iterable[Seen]) -> None:
-    """Judge `seen`, each partition in order of its offsets, against (digest, ended) per sequence."""
+def compare(report: VerifyReport, expected: Expected, seen: Iterable[Seen]) -> None:
+    """Judge `seen`, each partition in order of its offsets, against what is expected."""
     primary: Counter[int] = Counter()
     usage: Counter[int] = Counter()
     homes: dict[tuple[str, bytes], int] = {}
@@ -92,38 +100,37 @@ def compare(report: VerifyReport, expected: dict[int, tuple[bytes, bool]], seen:
         if homes.setdefault((record.topic, record.key), record.partition) != record.partition:
             report.fault("key_in_two_partitions", record.place)
         newest[record.topic, record.key] = max(record.sequence, newest.get((record.topic, record.key), 0))
+        report.dead_letters += record.topic == topics.DEAD_LETTERS
         _check_content(report, record, expected)
     _check_counts(report, expected, primary, usage)
     report.events, report.records, report.usage_records = len(expected), primary.total(), usage.total()
 
 
-def _check_content(report: VerifyReport, record: Seen, expected: dict[int, tuple[bytes, bool]]) -> None:
+def _check_content(report: VerifyReport, record: Seen, expected: Expected) -> None:
     wanted = expected.get(record.sequence)
     if wanted is None:
         report.fault("unknown", record.place)
-    elif record.topic in (topics.EVENTS, topics.AUDIT) and record.digest != wanted[0]:
+    elif record.topic != topics.USAGE and record.digest != wanted[0]:
         report.fault("altered", record.place)
 
 
-def _check_counts(
-    report: VerifyReport, expected: dict[int, tuple[bytes, bool]], primary: Counter[int], usage: Counter[int]
-) -> None:
-    for sequence, (_, ended) in expected.items():
+def _check_counts(report: VerifyReport, expected: Expected, primary: Counter[int], usage: Counter[int]) -> None:
+    for sequence, (_, billed) in expected.items():
         if not primary[sequence]:
             report.fault("missing", f"event {sequence}")
-        if ended and not usage[sequence]:
+        if billed and not usage[sequence]:
             report.fault("usage_missing", f"event {sequence}")
-        if usage[sequence] and not ended:
+        if usage[sequence] and not billed:
             report.fault("usage_unasked", f"event {sequence}")
 
 
-async def _expected(bus: Bus, first: int, last: int) -> dict[int, tuple[bytes, bool]]:
+async def _expected(bus: Bus, first: int, last: int) -> Expected:
     info = await bus.log.info()
     if not info.last:
         raise NotFound("the log holds no event yet: hand in a task first")
     if not info.first <= first <= last <= info.last:
         raise NotFound(f"the log holds {info.first} to {info.last}, not all of {first} to {last}: take a window inside")
-    expected: dict[int, tuple[bytes, bool]] = {}
+    expected: Expected = {}
     async with bus.log.read(first - 1) as reader:
         while len(expected) <= last - first:
             entries = await reader.next(_READ_S)
@@ -136,7 +143,7 @@ async def _expected(bus: Bus, first: int, last: int) -> dict[int, tuple[bytes, b
 
 
 def _fact(entry: Entry) -> tuple[bytes, bool]:
-    return _digest(entry.data), entry.subject.startswith("aion.task.ended.")
+    return _digest(entry.data), is_billed(entry)
 
 
 async def _seen(settings: KafkaSettings, first: int, last: int) -> list[Seen]:
@@ -161,9 +168,12 @@ def _of_window(record: ConsumerRecord, prefix: str, first: int, last: int) -> Se
     sequence = int(headers.get("aion_seq", b"0"))
     if not first <= sequence <= last:
         return None
-    topic = record.topic.removeprefix(prefix)
-    return Seen(topic, record.partition, record.offset, record.key or b"", sequence, _digest(record.value or b""))
+    topic, value = record.topic.removeprefix(prefix), record.value or b""
+    is_cut = topic == topics.DEAD_LETTERS and headers.get("aion_size_bytes") != b"%d" % len(value)
+    digest = headers.get("aion_sha256", b"") if is_cut else _digest(value)
+    return Seen(topic, record.partition, record.offset, record.key or b"", sequence, digest)
 
 
 def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=16).digest()
+    """As a dead letter tells it of its whole event, which may be more than it holds."""
+    return hashlib.sha256(data).hexdigest().encode()

@@ -165,7 +165,7 @@ def _end(row: TaskRow, event: Ended | EndedInFull) -> None:
     row.outcome = event.outcome
     row.status = result.status
     row.ended_at_ms = event.at_ms
-    row.cost_nanousd = event.usage.cost_nanousd
+    row.cost_nanousd += event.usage.cost_nanousd
     row.result = encode(result).decode()
 
 

@@ -92,7 +92,8 @@ def test_nothing_that_decides_anything_reads_a_real_clock() -> None:
     finally:
         sys.setprofile(None)
     root = Path(__file__).parents[2]
-    assert {os.path.relpath(name, root) for name in readers} == set(SEEN_BY_NOBODY)
+    found = {os.path.relpath(name, root) for name in readers if "hypothesis" not in name}  # it times collections
+    assert found == set(SEEN_BY_NOBODY)
 
 
 Plant = Callable[[pytest.MonkeyPatch], None]

@@ -255,6 +255,31 @@ async def test_ids_and_numbers_that_no_column_holds_hold_up_nothing(settings: Le
     assert [row["sequence"] for row in kept] == [1, 2, 5]
 
 
+@pytest.mark.parametrize("cuts", [(), (1,), (2,), (1, 2)], ids=str)
+async def test_a_second_end_of_a_task_is_billed_alike_wherever_batches_are_cut(
+    settings: LedgerSettings, cuts: tuple[int, ...]
+) -> None:
+    story = Story()
+    events: list[LogEvent] = [story.accepted("t1"), story.ended("t1", 10), story.ended("t1", 20)]
+    entries = [story.entry(number, event) for number, event in enumerate(events, start=1)]
+    await write_in_pieces(settings, entries, cuts)
+    (task,) = await fetch(settings, "SELECT cost_nanousd, last_sequence FROM tasks")
+    assert tuple(task.values()) == (30, 3)
+    bills = await fetch(settings, "SELECT cost_nanousd FROM usage_billing ORDER BY sequence")
+    assert [bill["cost_nanousd"] for bill in bills] == [10, 20]
+
+
+async def test_an_end_larger_than_any_bus_carries_has_its_row_and_its_bill(settings: LedgerSettings) -> None:
+    story, text = Story(), random.Random(1).randbytes(16 << 20).hex()
+    huge = story.ended("t1", 700, text=text)
+    entries = [story.entry(1, story.accepted("t1")), story.entry(2, huge), story.entry(3, story.ended("t2", 30))]
+    await write_in_pieces(settings, entries, ())
+    (task,) = await fetch(settings, "SELECT result FROM tasks WHERE task_id = 't1'")
+    assert task["result"] == encode(canonical_result(huge)).decode()
+    bills = await fetch(settings, "SELECT cost_nanousd FROM usage_billing ORDER BY sequence")
+    assert [bill["cost_nanousd"] for bill in bills] == [700, 30]
+
+
 async def test_a_write_that_fails_in_the_middle_leaves_nothing(settings: LedgerSettings) -> None:
     bus = MemoryBus(MemoryServer())
     await live_one(bus, "t1", 10)

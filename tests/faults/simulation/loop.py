@@ -90,6 +90,7 @@ class NumberedTask(asyncio.Task[T]):
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], number: int, **kwargs: Any) -> None:
         self._number = number
+        self.process = (kwargs.get("context") or copy_context())[PROCESS]
         super().__init__(coroutine, **kwargs)
 
     def __hash__(self) -> int:
@@ -196,7 +197,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 if process.ready:
                     self._turns.append(process)
         for task in self._every_task:
-            if task.done() and not task.cancelled() and task._log_traceback:
+            if task.done() and not task.cancelled() and task._log_traceback and not task.process.dead:
                 self.unhandled.append(f"{_name(task)}: {task.exception()!r}")
         unhandled = self.unhandled[:]
         left = [task for task in self._every_task if not task.done()]

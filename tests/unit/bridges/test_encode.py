@@ -20,6 +20,8 @@ from bridges.position import event_id_of
 from bus.port import Entry
 from schemas.errors import Misconfigured
 from schemas.message import changed, encode
+from schemas.money import MAX_NANOUSD
+from schemas.result import Usage
 
 ENCODER = Encoder("LOG", record_bytes=100_000)
 
@@ -86,6 +88,46 @@ def test_an_end_under_the_subject_of_another_task_is_a_dead_letter(story: Story,
     (record,) = ENCODER.encode([entry._replace(subject=subject)])
     assert record.topic == topics.DEAD_LETTERS
     assert subject.encode() in dict(record.headers)["aion_reason"]
+
+
+def test_an_end_too_large_for_an_event_is_a_dead_letter_and_is_billed_all_the_same(story: Story) -> None:
+    entry = story.entry(9, story.ended("t1", cost_nanousd=700, text="x" * 100_000))
+    dead, usage = ENCODER.encode([entry])
+    _, wanted = Encoder("LOG", record_bytes=200_000).encode([entry])
+    assert (dead.topic, dead.key, dead.value) == (topics.DEAD_LETTERS, b"9", entry.data)
+    assert dict(dead.headers)["aion_reason"] == b"TooLarge: %d bytes is over record_bytes 100000" % len(entry.data)
+    assert usage == wanted
+    assert (usage.topic, json.loads(usage.value)["cost_nanousd"]) == (topics.USAGE, 700)
+
+
+def test_any_other_event_too_large_is_one_dead_letter(story: Story) -> None:
+    for event in (story.accepted("t1", text="x" * 100_000), story.audit("x" * 100_000)):
+        (record,) = ENCODER.encode([story.entry(9, event)])
+        assert record.topic == topics.DEAD_LETTERS
+        assert dict(record.headers)["aion_reason"].startswith(b"TooLarge: ")
+
+
+def test_an_end_too_large_that_cannot_be_read_says_so_and_is_billed_by_nobody(story: Story) -> None:
+    entry = story.entry(9, story.ended("t1", cost_nanousd=700, text="x" * 100_000))
+    for broken, reason in (
+        (entry._replace(data=entry.data[:-1]), b"schema"),
+        (entry._replace(subject="aion.task.ended.completed.acme.t2"), b"Unfit: "),
+    ):
+        (record,) = ENCODER.encode([broken])
+        assert record.topic == topics.DEAD_LETTERS
+        assert dict(record.headers)["aion_reason"].startswith(reason)
+
+
+def test_the_longest_bill_fits_where_the_smallest_record_does(story: Story) -> None:
+    bus = "\U0001f68c"
+    end = changed(
+        story.ended("t" * 64, MAX_NANOUSD, "a" * 64), event_id="\x01" * 256, traceparent=bus * 256, intent="i" * 64
+    )
+    usage = Usage(latency_ms=2**53, tokens=2**53, cost_nanousd=MAX_NANOUSD)
+    entry = story.entry(9, changed(end, engine_name="e" * 64, usage=usage))
+    _, bill = ENCODER.encode([entry._replace(sequence=2**63 - 1)])
+    headers = sum(len(name) + len(value) + 10 for name, value in bill.headers)
+    assert len(bill.value) + headers < 16_384
 
 
 def test_an_audit_event_is_keyed_by_its_tenant(story: Story) -> None:
