@@ -41,7 +41,9 @@ class GrpcSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     port: int | None = Field(default=None, ge=0, le=65535, description="None: no gRPC; 0 takes a free port, for tests.")
-    max_calls: int = Field(default=4096, ge=1, description="Calls at once, health probes included.")
+    max_calls: int = Field(
+        default=4096, ge=1, description="Calls with a credential at once; a sixteenth more for streams that need none."
+    )
     keepalive_s: float = Field(default=60.0, ge=1, description="A connection this quiet is asked whether it lives.")
     max_idle_s: float = Field(default=600.0, ge=1, description="A connection without calls ends.")
     max_age_s: float = Field(default=3600.0, ge=1, description="A connection this old ends, so that load spreads.")

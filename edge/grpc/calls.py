@@ -1,6 +1,5 @@
-"""The way of every call: its id, its caller, its time, and a status for whatever goes wrong."""
+"""The way of every call: its id, its caller, its message, its time, and a status for whatever goes wrong."""
 
-import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from google.protobuf.message import DecodeError, Message
 
 from actors.runtime import Context
 from bus.waiting import timeout
+from edge.grpc.arrivals import Arrival, message_of
 from edge.grpc.peers import Peers
 from edge.grpc.status import Refusal, internal, refusal
 from edge.grpc.wire import Wire
@@ -36,7 +36,7 @@ Request = TypeVar("Request", bound=Message)
 _NAMES_OF_CLIENTS: Final = ("peer_dns", "peer_uri")
 """gRPC's properties for `edge.identity.certificate_owners.NAMES_OF_CLIENTS` (grpc_security_constants.h)."""
 STRANGERS_SHARE: Final = 1 / 16
-"""Of all calls, for streams that need no credential."""
+"""Beside all calls: as many streams that need no credential, and messages waited for of who needs none."""
 STRANGER_SHARE: Final = 0.25
 """Of the places for those, for one address."""
 
@@ -54,10 +54,9 @@ class Method(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """Who calls, under which id, what came beside the message, and the seconds left of the caller's deadline."""
+    """Who calls, what came beside the message, and the seconds left of the caller's deadline."""
 
     caller: Caller
-    request_id: str
     metadata: Mapping[str, str]
     remaining_s: float | None
 
@@ -99,9 +98,12 @@ class Calls:
     ) -> "grpc.RpcMethodHandler[bytes, bytes]":
         """A method with one answer."""
 
-        async def answer(data: bytes, wire: Wire) -> bytes:
-            async with self._guarded(wire, method) as call:
+        async def answer(arrival: Arrival, wire: Wire) -> bytes:
+            try:
+                call, data = await self._enter(wire, method, arrival)
                 return (await handle(_parsed(kind, data), call)).SerializeToString()
+            except Exception as error:
+                await self._fail(wire, error)
             return b""  # to nobody: the client has left
 
         return grpc.unary_unary_rpc_method_handler(answer)
@@ -119,15 +121,18 @@ class Calls:
         reads on, leaves, or its connection is too old. So such clients use up places of streams, and nothing else.
         """
 
-        async def stream(data: bytes, wire: Wire) -> None:
-            async with self._guarded(wire, method) as call:
+        async def stream(arrival: Arrival, wire: Wire) -> None:
+            try:
+                call, data = await self._enter(wire, method, arrival)
                 with place(call.caller.tenant_id):
                     try:
                         async with aclosing(handle(_parsed(kind, data), call)) as messages:
                             async for message in messages:
                                 await self._write(wire, message.SerializeToString())
                     except SlowReader as error:
-                        await _end(wire, refusal(error, call.request_id))
+                        await self._fail(wire, error)  # in its place, until the client has heard
+            except Exception as error:
+                await self._fail(wire, error)
 
         return grpc.unary_stream_rpc_method_handler(stream)
 
@@ -138,8 +143,20 @@ class Calls:
             with self._strangers.place(self._peers.network_of(wire)):
                 yield
         except TooManyRequests as error:
-            await _end(wire, refusal(error, self._ids.read(_first_values(wire).get("x-request-id"))))
+            await _end(wire, refusal(error, self._request_id(wire)))
             raise
+
+    @asynccontextmanager
+    async def telling(self, wire: Wire) -> AsyncIterator[None]:
+        """For a method that needs no credential: an error of AION's tree ends the call with its status."""
+        try:
+            yield
+        except AionError as error:
+            await _end(wire, refusal(error, self._request_id(wire)))
+
+    def _request_id(self, wire: Wire) -> str:
+        """The client's, or a fresh one: it is told with what goes wrong, and with nothing else."""
+        return self._ids.read(_first_values(wire).get("x-request-id"))
 
     async def _write(self, wire: Wire, data: bytes) -> None:
         try:
@@ -152,53 +169,54 @@ class Calls:
                 f"nothing was read for {self._write_timeout_s:g} s: stream again after the last sequence"
             ) from None
 
-    @asynccontextmanager
-    async def _guarded(self, wire: Wire, method: Method) -> AsyncIterator[Call]:
-        """The call, once it may go on. Whatever goes wrong ends it with a status."""
-        metadata = _first_values(wire)
-        request_id = self._ids.read(metadata.get("x-request-id"))
-        try:
-            yield await self._enter(wire, method, metadata, request_id)
-        except (asyncio.CancelledError, grpc.aio.AbortError):
-            raise  # the client left, its deadline passed, or the status is sent
-        except grpc.aio.InternalError:
-            return  # what was written met a client that has left
-        except AionError as error:
-            if error.http_status >= 500 and not error.retryable:
-                self._context.log.error("edge.call_failed", request_id=request_id, code=error.code)
-            await _end(wire, refusal(error, request_id))
-        except Exception as error:
-            self._context.log.error(
-                "edge.call_crashed", request_id=request_id, error=type(error).__name__, at=place_of(error)
-            )
-            await _end(wire, internal(request_id))
-
-    async def _enter(self, wire: Wire, method: Method, metadata: Mapping[str, str], request_id: str) -> Call:
+    async def _enter(self, wire: Wire, method: Method, arrival: Arrival) -> tuple[Call, bytes]:
+        """The call and its message, which is asked for when the caller is known, and no sooner."""
         remaining_s = wire.time_remaining()
         if remaining_s is not None and remaining_s <= 0:
             raise DeadlineExceeded("the call's deadline had passed when it came: give it more time")
+        metadata = _first_values(wire)
         caller = await self._caller_of(wire, method, metadata.get("authorization"))
         if method.scope not in caller.scopes and method.scope is not ANY_CALLER:
             raise self._credentials.lacking(caller, method.scope)
-        return Call(caller, request_id, metadata, remaining_s)
+        data = await message_of(arrival)
+        return Call(caller, metadata, wire.time_remaining()), data
+
+    async def _fail(self, wire: Wire, error: Exception) -> None:
+        """End the call with the status for what went wrong."""
+        if isinstance(error, grpc.aio.AbortError):
+            raise error  # the status is sent
+        if isinstance(error, grpc.aio.InternalError):
+            return  # what was written met a client that has left
+        request_id = self._request_id(wire)
+        if isinstance(error, AionError):
+            if error.http_status >= 500 and not error.retryable:
+                self._context.log.error("edge.call_failed", request_id=request_id, code=error.code)
+            await _end(wire, refusal(error, request_id))
+            return
+        self._context.log.error(
+            "edge.call_crashed", request_id=request_id, error=type(error).__name__, at=place_of(error)
+        )
+        await _end(wire, internal(request_id))
 
     async def _caller_of(self, wire: Wire, method: Method, authorization: str | None) -> Caller:
         """Who calls. When limits hold, what has no good credential counts for its address, as over HTTP."""
-        limits, network = self._limits, self._peers.network_of(wire)
-        if limits is not None:
-            limits.check_address(network)
+        limits = self._limits
+        if limits is None:
+            return self._known(wire, authorization)
+        network = self._peers.network_of(wire)
+        limits.check_address(network)
         try:
-            if authorization is None and self._owners:
-                caller = self._owners.caller_of(_certificate_names(wire))
-            else:
-                caller = self._credentials.caller_of(authorization)
+            caller = self._known(wire, authorization)
         except Unauthenticated:
-            if limits is not None:
-                await limits.take_stranger(network)
+            await limits.take_stranger(network)
             raise
-        if limits is not None:
-            await limits.take(Who(network, caller.name, caller.tenant_id, method.route))
+        await limits.take(Who(network, caller.name, caller.tenant_id, method.route))
         return caller
+
+    def _known(self, wire: Wire, authorization: str | None) -> Caller:
+        if authorization is None and self._owners:
+            return self._owners.caller_of(_certificate_names(wire))
+        return self._credentials.caller_of(authorization)
 
 
 async def _end(wire: Wire, status: Refusal) -> None:

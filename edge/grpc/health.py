@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 
 from bus.waiting import timeout
+from edge.grpc.arrivals import Arrival, Arrivals, message_of
 from edge.grpc.calls import Calls
 from edge.grpc.wire import Wire
 
@@ -39,25 +40,27 @@ class Health:
         self._draining = draining
         self._services = services | {""}
 
-    def methods(self) -> "grpc.GenericRpcHandler":
+    def methods(self, arrivals: Arrivals) -> "grpc.GenericRpcHandler":
         """Every method by its name."""
         handlers: dict[str, grpc.RpcMethodHandler[bytes, bytes]] = {
             "Check": grpc.unary_unary_rpc_method_handler(self._check),
             "Watch": grpc.unary_stream_rpc_method_handler(self._watch),
         }
-        return grpc.method_handlers_generic_handler(NAME, handlers)
+        return arrivals.methods(NAME, handlers)
 
-    async def _check(self, data: bytes, wire: Wire) -> bytes:
+    async def _check(self, arrival: Arrival, wire: Wire) -> bytes:
         """NOT_FOUND for a service that there is not, as the protocol wants it."""
-        service = await _service(data, wire)
-        if service not in self._services:
-            await wire.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
-        return _encoded(self._status(service))
+        async with self._calls.telling(wire):
+            service = await _service(arrival, wire)
+            if service not in self._services:
+                await wire.abort(grpc.StatusCode.NOT_FOUND, "there is no such service")
+            return _encoded(self._status(service))
+        return b""  # to nobody: the client has left
 
-    async def _watch(self, data: bytes, wire: Wire) -> None:
+    async def _watch(self, arrival: Arrival, wire: Wire) -> None:
         """Each change, to the drain: that ends it, so that no watcher holds up the edge."""
-        async with self._calls.stranger(wire):
-            await self._tell(await _service(data, wire), wire)
+        async with self._calls.stranger(wire), self._calls.telling(wire):
+            await self._tell(await _service(arrival, wire), wire)
 
     async def _tell(self, service: str, wire: Wire) -> None:
         said = None
@@ -82,7 +85,8 @@ def _encoded(status: int) -> bytes:
     return bytes(_Response(status=status).SerializeToString())
 
 
-async def _service(data: bytes, wire: Wire) -> str:
+async def _service(arrival: Arrival, wire: Wire) -> str:
+    data = await message_of(arrival)
     try:
         return str(health_pb2.HealthCheckRequest.FromString(data).service)
     except DecodeError:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import Final
 
 import grpc
@@ -9,10 +10,13 @@ import grpc.aio
 
 from actors.runtime import Context
 from edge.grpc import health, reflection, service
-from edge.grpc.calls import Calls
+from edge.grpc.arrivals import Arrivals
+from edge.grpc.calls import STRANGERS_SHARE, Calls
 from edge.grpc.health import Health
 from edge.grpc.service import AionTasks
+from edge.grpc.unread import Unread
 from edge.settings import EdgeSettings
+from edge.tasks.bulkhead import Bulkhead
 from edge.tls.certificate import Certificate
 from edge.tls.certificates import Certificates
 from schemas.errors import Misconfigured
@@ -26,6 +30,8 @@ LEAST_PING_S: Final = 10.0
 STRIKES: Final = 2
 CONNECTION_SHARE: Final = 0.25
 """Of `max_calls`, for one connection: what is more waits in its client."""
+UNREAD_SHARE: Final = 0.75
+"""Of `max_calls`, for calls whose message has not come: no key fills all places by sending nothing."""
 
 
 class GrpcServer:
@@ -42,14 +48,16 @@ class GrpcServer:
         self._context = context
         self._settings = settings
         self._calls = calls
+        most, timeout_s = settings.grpc.max_calls, settings.body_timeout_s
+        self._places = Bulkhead("calls", most, 1.0)
+        known = Arrivals(Unread(timeout_s, ceil(most * UNREAD_SHARE)), self._places)
+        strangers = Arrivals(Unread(timeout_s, max(1, int(most * STRANGERS_SHARE))))
         handlers = [
-            tasks.methods(calls),
-            Health(calls, checks, context.draining, frozenset({service.NAME})).methods(),
+            tasks.methods(calls, known),
+            Health(calls, checks, context.draining, frozenset({service.NAME})).methods(strangers),
             *(reflection.methods(calls, [service.NAME, health.NAME]) if settings.grpc.reflection else ()),
         ]
-        self._server = grpc.aio.server(
-            handlers=handlers, options=_options(settings), maximum_concurrent_rpcs=settings.grpc.max_calls
-        )
+        self._server = grpc.aio.server(handlers=handlers, options=_options(settings))
         self._going: asyncio.Task[None] | None = None
 
     async def start(self, certificates: Certificates | None) -> int:
@@ -65,6 +73,11 @@ class GrpcServer:
         await self._server.start()
         self._context.log.info("edge.grpc_listening", host=self._settings.host, port=port)
         return port
+
+    @property
+    def calls(self) -> int:
+        """How many with a good credential are open."""
+        return self._places.inside
 
     @property
     def dropped_streams(self) -> int:

@@ -9,6 +9,7 @@ import grpc
 
 from actors.runtime import Context
 from aion.v1 import tasks_pb2
+from edge.grpc.arrivals import Arrivals
 from edge.grpc.calls import Call, Calls, Method
 from edge.grpc.reading import read_after, read_task, read_wait
 from edge.grpc.writing import broken_off, intents_message, result_message, stream_event, task_state
@@ -41,7 +42,7 @@ class AionTasks:
         self._desk = desk
         self._catalogue = catalogue
 
-    def methods(self, calls: Calls) -> "grpc.GenericRpcHandler":
+    def methods(self, calls: Calls, arrivals: Arrivals) -> "grpc.GenericRpcHandler":
         """Every method by its name."""
         submit = Method("Submit", scopes.SUBMIT, "POST /v1/tasks")
         stream = Method("Stream", scopes.READ, "GET /v1/stream/{task_id}")
@@ -55,7 +56,7 @@ class AionTasks:
             cancel.name: calls.answering(cancel, tasks_pb2.CancelRequest, self.cancel),
             listing.name: calls.answering(listing, tasks_pb2.ListIntentsRequest, self.list_intents),
         }
-        return grpc.method_handlers_generic_handler(NAME, handlers)
+        return arrivals.methods(NAME, handlers)
 
     async def submit(self, request: tasks_pb2.SubmitRequest, call: Call) -> tasks_pb2.SubmitResponse:
         """The task's id, and its result if that came within the wait; only after the append was confirmed."""

@@ -101,6 +101,14 @@ class World:
                 await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
 
+    async def calls(self, number: int) -> None:
+        """Return once so many calls have a place."""
+        server = self.edge._doors._grpc
+        assert server is not None
+        async with asyncio.timeout(TIMEOUT_S):
+            while server.calls != number:  # noqa: ASYNC110  # nobody tells
+                await asyncio.sleep(0.01)
+
     async def last(self) -> int:
         return (await self.bus.log.info()).last
 
@@ -492,10 +500,17 @@ async def test_the_deadline_of_a_stream_ends_it_and_gives_its_place_back(world: 
 
 
 @asynccontextmanager
-async def connection(world: World) -> AsyncIterator[Any]:
-    """A stub whose calls share no connection with those of others."""
+async def channel_to(world: World) -> AsyncIterator[grpc.aio.Channel]:
+    """A connection of its own."""
     own = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{world.edge.grpc_port}", own) as channel:
+        yield channel
+
+
+@asynccontextmanager
+async def connection(world: World) -> AsyncIterator[Any]:
+    """A stub whose calls share no connection with those of others."""
+    async with channel_to(world) as channel:
         yield AionTasksStub(channel)  # type: ignore[no-untyped-call]
 
 
@@ -551,6 +566,133 @@ async def reflects(world: World, requests: list[Any]) -> bool:
         return bool(await reflected(world, REFLECTIONS[0], requests))
     except grpc.aio.AioRpcError:
         return False
+
+
+METHODS = ("Submit", "Stream", "StatusById", "Cancel", "ListIntents")
+
+
+async def silent(
+    channel: grpc.aio.Channel,
+    method: str,
+    metadata: tuple[tuple[str, str], ...] = (),
+    *,
+    closed: bool = False,
+    service: str = "aion.v1.AionTasks",
+) -> Any:
+    """A call that is opened and has no message; with `closed` it says that none will come."""
+    call: Any = channel.stream_unary(f"/{service}/{method}")(metadata=metadata, timeout=TIMEOUT_S)
+    await call.wait_for_connection()
+    if closed:
+        await call.done_writing()
+    return call
+
+
+@pytest.mark.parametrize("closed", [False, True])
+async def test_strangers_who_send_no_message_take_no_place_and_are_told_at_once(closed: bool) -> None:
+    """More of them than there are places, over as many connections as that takes; the time for a message is long."""
+    wrong = (("authorization", "Bearer aion_nobody"),)
+    async with world_of(grpc_options={"max_calls": 8}) as world, AsyncExitStack() as stack:
+        strangers = []
+        for number in range(10):
+            channel = await stack.enter_async_context(channel_to(world))
+            strangers += [
+                await silent(channel, METHODS[number % 5], metadata, closed=closed) for metadata in ((), wrong)
+            ]
+        taken = await world.submit(submission(wait_s=0, task_id="t"))  # all are open still, as far as they know
+        assert taken.task_id == "t"
+        async with asyncio.timeout(5):
+            for call in strangers:
+                code, reason, details = await refused(call)
+                assert (code, reason) == (grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED")
+                assert details["RequestInfo"].request_id
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_caller_who_sends_no_message_is_refused_when_the_time_for_it_is_over(method: str) -> None:
+    async with world_of(grpc_options={"max_calls": 1}, body_timeout_s=0.5) as world, channel_to(world) as other:
+        began = asyncio.get_running_loop().time()
+        call = await silent(other, method, world.auth(**{"x-request-id": "r-1"}))
+        await world.calls(1)
+        assert (await refused(world.submit()))[:2] == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS")
+        code, reason, details = await refused(call)
+        assert 0.4 < asyncio.get_running_loop().time() - began < 5.0
+        assert (code, reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+        assert (details["RequestInfo"].request_id, "RetryInfo" in details) == ("r-1", False)
+        assert await call.details() == "the message was not complete after 0.5 s: send it with the call"
+        await world.calls(0)
+        assert (await world.submit(submission(wait_s=0, task_id="t"))).task_id == "t"
+        assert world.edge.status()["submissions"] == world.edge.status()["streams"] == 0
+
+
+async def test_a_call_that_is_closed_without_a_message_is_refused_at_once(world: World) -> None:
+    call = await silent(world.channel, "Submit", world.auth(), closed=True)
+    assert (await refused(call))[:2] == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert await call.details() == "the call has ended without a message: send one"
+
+
+async def test_a_message_that_stops_half_way_is_not_waited_for_longer() -> None:
+    """Frames by hand: a client's library sends its message whole."""
+    async with world_of(body_timeout_s=0.5) as world:
+        reader, writer = await asyncio.open_connection("127.0.0.1", world.edge.grpc_port)
+        fields = [("content-type", "application/grpc"), ("te", "trailers"), world.auth()[0]]
+        head = b"\x83\x86\x04" + literal("/aion.v1.AionTasks/Submit") + b"\x01" + literal("x")
+        head += b"".join(b"\x00" + literal(name) + literal(value) for name, value in fields)
+        no_table = frame(4, 0, 0, bytes([0, 1, 0, 0, 0, 0]))  # HEADER_TABLE_SIZE 0: nothing is said by number
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_table)
+        writer.write(frame(1, 4, 1, head) + frame(0, 0, 1, b"\x00\x00\x00\x00\x09half"))  # four of nine bytes
+        answer = b""
+        async with asyncio.timeout(5):
+            while b"not complete after 0.5 s" not in answer:
+                answer += await reader.read(65_536) or pytest.fail(f"no status in {answer!r}")
+        await world.calls(0)
+        writer.close()
+
+
+def literal(text: str) -> bytes:
+    """RFC 7541 section 5.2."""
+    assert len(text) < 127
+    return bytes([len(text)]) + text.encode()
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    """RFC 9113 section 4.1."""
+    return len(payload).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + payload
+
+
+async def test_calls_are_answered_beside_those_whose_message_does_not_come() -> None:
+    async with world_of(grpc_options={"max_calls": 16}) as world, channel_to(world) as one, channel_to(world) as two:
+        await world.submit(submission(wait_s=0, task_id="s"))
+        late = [await silent(channel, "Submit", world.auth()) for channel in (one, one, two, two)]
+        strangers = [await silent(channel, "Stream") for channel in (one, one, two, two)]
+        await world.calls(4)
+        async with answering(world):
+            stream = world.stub.Stream(tasks_pb2.StreamRequest(task_id="s"), metadata=world.auth(), timeout=TIMEOUT_S)
+            answers = [await world.submit() for _ in range(20)]
+        assert {answer.result.status for answer in answers} == {tasks_pb2.STATUS_OK}
+        assert (await stream.read()).sequence == 1
+        stream.cancel()
+        for call in strangers:
+            assert (await refused(call))[0] is grpc.StatusCode.UNAUTHENTICATED
+        await world.calls(4)
+        late[0].cancel()
+        await world.calls(3)  # a caller that leaves gives its place back
+
+
+async def test_probes_are_answered_while_strangers_send_none_of_their_messages() -> None:
+    """Four messages of strangers are waited for at once: the newest."""
+    health = "grpc.health.v1.Health"
+    async with world_of(grpc_options={"max_calls": 64}, body_timeout_s=1.0) as world, channel_to(world) as other:
+        checks = [await silent(other, "Check", service=health) for _ in range(6)]
+        for call in checks[:2]:
+            code, reason, details = await refused(call)
+            assert (code, reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_REQUESTS")
+            assert "RetryInfo" in details
+        assert await probe(world) == health_pb2.HealthCheckResponse.SERVING
+        await world.calls(0)  # what needs no credential has none of the places of those who have one
+        for call in (*checks[2:], await silent(other, "Watch", service=health)):
+            assert (await refused(call))[0] in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)
+        watch = health_pb2_grpc.HealthStub(world.channel).Watch(health_pb2.HealthCheckRequest())
+        assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
 
 
 SAME = {
