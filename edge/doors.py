@@ -194,7 +194,7 @@ class Doors:
 
     def _front(self, credentials: Credentials, owners: CertificateOwners, gate: Gate | None) -> Front:
         settings = self._settings
-        routes = routes_to(self._handlers(Entry(credentials, gate, self._clients)))
+        routes = routes_to(self._handlers(Entry(credentials, gate, self._clients), gate))
         self.routes = routes.paths
         return Front(
             self._context,
@@ -208,7 +208,7 @@ class Doors:
             cors=Cors(settings.cors_origins) if settings.cors_origins else None,
         )
 
-    def _handlers(self, entry: Entry) -> Handlers:
+    def _handlers(self, entry: Entry, gate: Gate | None) -> Handlers:
         context, settings, inside = self._context, self._settings, self._inside
         work = Work(settings, inside.intake, inside.desk, entry)
         self._ws = WsDoor(House(context, settings, inside.desk, entry, work))
@@ -216,7 +216,7 @@ class Doors:
             submission=Submission(settings, inside.intake),
             tasks=self._tasks,
             listing=Listing(inside.desk, inside.catalogue),
-            tokens=Tokens(context.bus, settings, self._public_keys),
+            tokens=Tokens(context.bus, settings, self._public_keys, gate),
             openai=self._openai,
             ws=self._ws,
             pages=Pages(),

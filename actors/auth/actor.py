@@ -16,6 +16,7 @@ from actors.auth.key_files import KeyFiles
 from actors.auth.rotation import Rhythm
 from actors.auth.settings import AuthSettings
 from actors.auth.signing import Signing
+from actors.auth.tally import Tally
 from actors.auth.tokens import TokenDesk
 from actors.runtime import Actor, Context
 from actors.runtime.refusals import Refusals
@@ -43,7 +44,8 @@ class Auth(Actor):
         self._audit = Audit(context)
         self._refusals = Refusals(context, "auth")
         self._api_keys = ApiKeys(context, self._audit, self._peppers[0] if self._peppers else None)
-        self._families = Families(context, self._audit, settings)
+        self._tally = Tally(context)
+        self._families = Families(context, self._audit, settings, self._tally)
         self._issuers: dict[str, IssuerKeys] = {}
         self._signing: Signing | None = None
         self._tokens: TokenDesk | None = None
@@ -77,20 +79,29 @@ class Auth(Actor):
         )
 
     async def run(self) -> None:
-        """Tend the signing keys, fetch the issuers' and tell of refusals until drained."""
+        """Tend the signing keys, fetch the issuers', count sign-ins and tell of refusals until drained."""
         async with asyncio.TaskGroup() as group:
             working = [group.create_task(keys.watch()) for keys in self._issuers.values()]
             working.append(group.create_task(self._refusals.watch()))
+            working.append(group.create_task(self._tally.watch()))
+            working.append(group.create_task(self._sweep()))
             working.append(group.create_task(self._tend()))
             await self.context.draining.wait()
             for task in working:
                 task.cancel()
 
     def status(self) -> Mapping[str, object]:
-        """Which keys sign, which issuers are trusted, and how many credentials were refused."""
+        """Which keys sign, which issuers are trusted, who is signed in, and how many credentials were refused."""
         kids = self._signing.kids if self._signing is not None else []
         issuers = sorted(keys.issuer.name for keys in self._issuers.values())
-        return {"signing_keys": kids, "issuers": issuers, "refused_credentials": self._refusals.total}
+        sessions = self._tally.total if self._tally.complete else None
+        return {
+            "signing_keys": kids,
+            "issuers": issuers,
+            "sessions": sessions,
+            "sessions_turned_away": self._families.turned_away,
+            "refused_credentials": self._refusals.total,
+        }
 
     async def _open(self, view: Mapping[str, bytes]) -> None:
         settings = self.settings
@@ -119,6 +130,15 @@ class Auth(Actor):
 
     def _now_s(self) -> float:
         return self.context.now_ms() / 1000
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.tick_s)
+            try:
+                if self._tokens is not None:
+                    await self._tokens.sweep()
+            except AionError as error:
+                self.context.log.warning("auth.sessions_not_swept", code=error.code, why=error.message)
 
     async def _tend(self) -> None:
         while True:

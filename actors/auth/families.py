@@ -1,13 +1,16 @@
 """Refresh tokens: each is good once, one that comes twice ends all of its sign-in (RFC 9700 section 4.14)."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, NoReturn
 
 from actors.auth.audit import Audit
 from actors.auth.settings import AuthSettings
+from actors.auth.tally import Tally, User
 from actors.runtime import Context
 from actors.runtime.refusals import Bearer
 from bus.subjects import KEYS, SESSIONS
-from schemas.errors import Conflict, Unauthenticated
+from schemas.errors import AionError, Conflict, TooManyRequests, Unauthenticated
 from schemas.identity import LEEWAY_S
 from schemas.message import changed, decode, encode
 from schemas.scopes import Scope
@@ -26,14 +29,25 @@ from schemas.tokens import (
 )
 
 _MARK: Final = b"{}"
+_TOO_MANY: Final = "its user signed in elsewhere, and it was not used for longest"
+_FULL_S: Final = 60.0
+"""When a tenant that has no place left may come back: one becomes free whenever a sign-in ends."""
+_ENDED_AT_ONCE: Final = 8
+"""More than one only where a bound was lowered; so many for each new sign-in, until it holds."""
 
 
 class Families:
     """The only one who reads and writes `SESSIONS`; the bucket holds hashes alone."""
 
-    def __init__(self, context: Context, audit: Audit, settings: AuthSettings) -> None:
+    def __init__(self, context: Context, audit: Audit, settings: AuthSettings, tally: Tally) -> None:
         self._context = context
         self._audit = audit
+        self._settings = settings
+        self._tally = tally
+        self._opening: set[str] = set()
+        self._ending: set[str] = set()
+        self.turned_away = 0
+        """Sign-ins that were refused because their tenant had no place left."""
         self._refresh_ms = settings.refresh_ttl_s * 1000
         self._mark_ttl_s = settings.access_ttl_s + 2 * LEEWAY_S
 
@@ -42,9 +56,55 @@ class Families:
         chance = self._context.rng.randbytes
         return new_family(chance(FAMILY_BYTES), chance(PROOF_BYTES), chance(TURN_BYTES))
 
+    @contextmanager
+    def place(self, record: FamilyRecord) -> Iterator[None]:
+        """A place for a family that the block opens. Raises `TooManyRequests` when its tenant has none left.
+
+        Who is signed in already is not refused, he gives up one of his own: so whoever makes up users shuts out
+        others who are new, and nobody else.
+        """
+        bound, tally = self._settings.max_sessions_per_tenant, self._tally
+        full = tally.complete and tally.of_tenant(record.tenant_id) >= bound
+        if full and not tally.of_user(User(record.tenant_id, record.subject)):
+            self.turned_away += 1
+            raise TooManyRequests(
+                f"the tenant {record.tenant_id} has {bound} sign-ins, as many as it may: end some at POST "
+                "/v1/auth/revoke, or raise AION_AUTH__MAX_SESSIONS_PER_TENANT",
+                retry_after_s=_FULL_S,
+            )
+        tally.expect(record)
+        self._opening.add(record.family)
+        try:
+            yield
+        except BaseException:
+            tally.unexpect(record.family)
+            raise
+        finally:
+            self._opening.discard(record.family)
+
     async def open(self, record: FamilyRecord) -> None:
-        """Store the family of a sign-in."""
+        """Store the family of a sign-in, and end what its user then has too many of.
+
+        His new sign-in stands, also where the end of an old one fails: the next sign-in tries again.
+        """
         await self._context.bus.kv.put(SESSIONS, record.family, encode(record), ttl_s=self._left_s(record))
+        self._opening.discard(record.family)
+        ending = self._too_many(record)
+        self._ending.update(ending)
+        try:
+            for family in ending:
+                await self._forget(family)
+                await self._audit.tell("tokens_revoked", record.tenant_id, record.subject, family=family, why=_TOO_MANY)
+        except AionError as error:
+            self._context.log.warning("auth.sign_in_not_ended", code=error.code, why=error.message)
+        finally:
+            self._ending.difference_update(ending)
+
+    async def sweep(self, is_over: Callable[[str], bool]) -> None:
+        """Forget the families of API keys that are over: they are of no use any more, and hold places."""
+        over = {key for key in self._tally.keys if is_over(key)}
+        for family in self._tally.of_keys(over) if over else ():
+            await self._forget(family)
 
     def record(
         self, token: RefreshToken, *, tenant_id: str, subject: str, scopes: tuple[Scope, ...], key: str | None
@@ -103,8 +163,21 @@ class Families:
             return
         record = decode(stored.value, FamilyRecord)
         await self._context.bus.kv.put(KEYS, revocation_key(family), _MARK, ttl_s=self._mark_ttl_s)
-        await self._context.bus.kv.delete(SESSIONS, family)
+        await self._forget(family)
         await self._audit.tell("tokens_revoked", record.tenant_id, record.subject, family=family, why=why)
+
+    async def _forget(self, family: str) -> None:
+        await self._context.bus.kv.delete(SESSIONS, family)
+        self._tally.changed(family, None)
+
+    def _too_many(self, record: FamilyRecord) -> list[str]:
+        """What the user of a new family has to give up for it, longest unused first."""
+        bounds, families = self._settings, self._tally.of_user(User(record.tenant_id, record.subject))
+        many = len(families) - bounds.max_sessions_per_subject
+        if self._tally.of_tenant(record.tenant_id) > bounds.max_sessions_per_tenant:
+            many = max(many, 1)
+        stored = [family for family in families if family != record.family and family not in self._opening]
+        return [family for family in stored[: max(0, many)] if family not in self._ending][:_ENDED_AT_ONCE]
 
     async def _end_of_thief(self, record: FamilyRecord) -> NoReturn:
         await self.end_family(record.family, "a refresh token was used twice")

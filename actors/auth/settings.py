@@ -68,6 +68,12 @@ class AuthSettings(BaseModel):
     passphrase: SecretStr | None = Field(default=None, description="Encrypts the private keys in the folder.")
     access_ttl_s: int = Field(default=600, ge=10, le=3600)
     refresh_ttl_s: int = Field(default=30 * 86_400, ge=60, le=365 * 86_400, description="From sign-in to the next.")
+    max_sessions_per_tenant: int = Field(
+        default=50_000, ge=1, description="Sign-ins of one tenant; then whoever is new there gets a 429."
+    )
+    max_sessions_per_subject: int = Field(
+        default=100, ge=1, description="Sign-ins of one user; then the one that was not used for longest ends."
+    )
     rotate_every_s: int = Field(default=7 * 86_400, ge=60)
     lead_s: float = Field(default=60.0, ge=0, le=3600, description="A new key is published so long before it signs.")
     tick_s: float = Field(default=10.0, gt=0)

@@ -105,6 +105,10 @@ class TokenDesk:
             await self._families.end(token)
         return TokenRevoked()
 
+    async def sweep(self) -> None:
+        """Forget the sign-ins of users whose API key was revoked or has expired. Raises `Unavailable`."""
+        await self._families.sweep(self._is_over)
+
     async def _for_id_token(self, asked: TokenIssue, text: str, bearer: Bearer) -> Tokens:
         if asked.subject is not None:
             raise InvalidRequest("an id_token has its own subject: leave it out")
@@ -131,9 +135,10 @@ class TokenDesk:
         token = self._families.found()
         record = self._families.record(token, tenant_id=tenant_id, subject=subject, scopes=granted, key=key)
         claims = self._claims(tenant_id, subject, granted, family=token.family, key=key)
-        answer = self._answer(claims)
-        await self._tell("token_issued", claims)
-        await self._families.open(record)
+        with self._families.place(record):
+            answer = self._answer(claims)
+            await self._tell("token_issued", claims)
+            await self._families.open(record)
         return changed(answer, refresh_token=token.text)
 
     def _good_key(self, text: str, bearer: Bearer) -> ApiKeyRecord:
@@ -145,6 +150,11 @@ class TokenDesk:
     def _living_key(self, key_id: str) -> ApiKeyRecord | None:
         record = self._record(key_id)
         return record if record is not None and in_force(record, self._context.now_ms()) else None
+
+    def _is_over(self, key_id: str) -> bool:
+        """A key that is not known is not over: the view may not have heard of it yet."""
+        record = self._record(key_id)
+        return record is not None and not in_force(record, self._context.now_ms())
 
     def _record(self, key_id: str) -> ApiKeyRecord | None:
         stored = self._view.get(record_key(key_id))

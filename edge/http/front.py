@@ -147,7 +147,17 @@ class Front:
             if scope not in caller.scopes and scope is not ANY_CALLER:
                 raise self._credentials.lacking(caller, scope)
         elif self._gate is not None and request.rel_url.path_safe.startswith("/v1/"):
-            await self._gate.take_stranger(request)
+            await self._count_open(request, self._gate)
+
+    async def _count_open(self, request: web.BaseRequest, gate: Gate) -> None:
+        """Count what is open to everybody for the API key that it brings, and without a good one for its address."""
+        gate.check_address(request)
+        caller = self._credentials.key_caller(request.headers.get("Authorization"))
+        if caller is None:
+            await gate.take_stranger(request)
+        else:
+            await gate.take(request, caller)
+            request[CALLER] = caller
 
     async def _caller_of(self, request: web.BaseRequest) -> Caller:
         """Who asks. When limits hold, what has no good credential counts for its address.

@@ -33,8 +33,7 @@ class Gate:
 
     async def take(self, request: web.BaseRequest, caller: Caller) -> None:
         """One request of a caller. Raises `RateLimited`."""
-        route = f"{request.method} {request.rel_url.path_safe}"
-        who = Who(self._clients.network_of(request), caller.name, caller.tenant_id, route)
+        who = Who(self._clients.network_of(request), caller.name, caller.tenant_id, _route_of(request))
         request[VERDICT] = await self._limits.take(who)
         request[TENANT] = caller.tenant_id
 
@@ -45,6 +44,15 @@ class Gate:
     async def take_known(self, caller: Caller, route: str) -> None:
         """A stranger's request whose caller is known by now; its address has paid. Raises `RateLimited`."""
         await self._limits.take(Who(None, caller.name, caller.tenant_id, route))
+
+    def check_known(self, request: web.BaseRequest, caller: Caller) -> None:
+        """Raise `RateLimited` for a caller who is known to have nothing left; its address has paid."""
+        self._limits.check(Who(None, caller.name, caller.tenant_id, _route_of(request)))
+
+    async def count_known(self, request: web.BaseRequest, caller: Caller) -> None:
+        """A stranger's request that is done by the time its caller is known: it counts, and is refused nothing."""
+        request[VERDICT] = await self._limits.count(Who(None, caller.name, caller.tenant_id, _route_of(request)))
+        request[TENANT] = caller.tenant_id
 
     async def take_stranger(self, request: web.BaseRequest) -> None:
         """One request without a good credential. Raises `RateLimited`."""
@@ -69,3 +77,7 @@ class Gate:
             response.add_fields("".join(f"{name}: {value}\r\n" for name, value in fields.items()))
         else:
             response.headers.update(fields)
+
+
+def _route_of(request: web.BaseRequest) -> str:
+    return f"{request.method} {request.rel_url.path_safe}"

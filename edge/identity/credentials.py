@@ -11,10 +11,10 @@ from edge.identity.access import check_claims, expiry_ms, prove_access
 from edge.identity.caller import Caller
 from edge.identity.public_keys import PREFIX, PublicKeys
 from schemas import scopes
-from schemas.errors import InsufficientScope, Unauthenticated
+from schemas.errors import InsufficientScope, Unauthenticated, Unavailable
 from schemas.ids import TenantId
 from schemas.jws import looks_signed
-from schemas.keys import ParsedKey, Pepper, check_in_force, in_force, parse, prove, record_key
+from schemas.keys import ParsedKey, Pepper, check_in_force, in_force, parse, prove, record_key, verify
 from schemas.message import Unreadable, decode
 from schemas.registry import ApiKeyRecord
 from schemas.tokens import revocation_key
@@ -74,6 +74,21 @@ class Credentials:
             self._verified.popitem(last=False)
         return verified.caller
 
+    def key_caller(self, authorization: str | None) -> Caller | None:
+        """Whom an API key speaks for, None for any other credential and for a key that is not good here.
+
+        Nobody is told of a refusal: the auth actor, which is asked next, tells of its own.
+        """
+        text = bearer_of(authorization or "")
+        if text is None:
+            return None
+        try:
+            parsed = parse(text)
+            stored = self._view.get(record_key(parsed.key_id), b"")
+            return _key_caller(verify(parsed, _read(stored), self._now_ms(), self._peppers))
+        except (Unauthenticated, Unavailable):
+            return None
+
     def lacking(self, caller: Caller, scope: str) -> InsufficientScope:
         """The refusal of a caller that lacks `scope`."""
         self._refusals.note(Refusal(caller.tenant_id, caller.name, f"lacks {scope}"))
@@ -100,8 +115,7 @@ class Credentials:
             self._refusals.note(stranger("no API key"))
             raise
         record, stored = self._good_key(parsed)
-        caller = Caller(TenantId(record.tenant_id), f"key:{record.key_id}", scopes.reach(record.scopes))
-        return _Verified(caller, record.expires_at_ms, record_key(record.key_id), stored)
+        return _Verified(_key_caller(record), record.expires_at_ms, record_key(record.key_id), stored)
 
     def _good_key(self, parsed: ParsedKey) -> tuple[ApiKeyRecord, bytes]:
         stored = self._view.get(record_key(parsed.key_id), b"")
@@ -160,6 +174,10 @@ def bearer_of(authorization: str) -> str | None:
     """The credential in a header (RFC 6750 section 2.1), None when it has none; `?` for what is not ASCII in it."""
     scheme, _, text = authorization.encode("ascii", "replace").decode("ascii").partition(" ")
     return (text.strip() or None) if scheme.lower() == "bearer" else None
+
+
+def _key_caller(record: ApiKeyRecord) -> Caller:
+    return Caller(TenantId(record.tenant_id), f"key:{record.key_id}", scopes.reach(record.scopes))
 
 
 def _read(stored: bytes) -> ApiKeyRecord | None:

@@ -45,12 +45,17 @@ class Limits:
         """One request that no credential speaks for. Raises `RateLimited`."""
         return await self._take(self._plan.of_stranger(ip))
 
+    async def count(self, who: Who) -> Verdict:
+        """One request that is done already: it takes from all its buckets or from none, and is refused nothing."""
+        return await self._decide(self._plan.of_caller(who))
+
+    def check(self, who: Who) -> None:
+        """Raise `RateLimited` when a bucket of the caller is known to have nothing left; nothing is taken."""
+        self._check(self._plan.of_caller(who))
+
     def check_address(self, ip: str) -> None:
         """Raise `RateLimited` when the address is known to have nothing left: before its credential costs anything."""
-        buckets = self._plan.of_stranger(ip)
-        verdict = judge(buckets, self._memory.levels_us(buckets, self._clock_us()))
-        if not verdict.admitted:
-            self._refuse(verdict)
+        self._check(self._plan.of_stranger(ip))
 
     async def reserve(self, tenant_id: TenantId, tokens: int) -> Reservation:
         """So many tokens of the tenant, at least 1, until `settle`; there must be a rate of tokens.
@@ -96,7 +101,18 @@ class Limits:
             figures |= {"redis_away": shared.away, "redis_lost": shared.lost, "redis_rounds": shared.rounds}
         return figures
 
+    def _check(self, buckets: tuple[Bucket, ...]) -> None:
+        verdict = judge(buckets, self._memory.levels_us(buckets, self._clock_us()))
+        if not verdict.admitted:
+            self._refuse(verdict)
+
     async def _take(self, buckets: tuple[Bucket, ...]) -> Verdict:
+        verdict = await self._decide(buckets)
+        if not verdict.admitted:
+            self._refuse(verdict)
+        return verdict
+
+    async def _decide(self, buckets: tuple[Bucket, ...]) -> Verdict:
         if not buckets:
             return Verdict(True, (), ())
         now_us = self._clock_us()
@@ -105,8 +121,6 @@ class Limits:
             now_us = self._clock_us()
             verdict = judge(buckets, self._memory.levels_us(buckets, now_us), edges=self._edges)
         self._memory.note(buckets, verdict.levels_us, now_us)
-        if not verdict.admitted:
-            self._refuse(verdict)
         return verdict
 
     async def _ask(self, buckets: tuple[Bucket, ...], least_us: tuple[int, ...]) -> Verdict | None:

@@ -1,5 +1,6 @@
 """The token endpoints: they read, and ask the auth actor, which alone decides, and tells what it refused."""
 
+from hashlib import sha256
 from typing import Annotated, Final, TypeVar
 
 from aiohttp import web
@@ -9,16 +10,20 @@ from bus.port import Bus, Question
 from bus.questions import AUTH_REFRESH, AUTH_REVOKE, AUTH_TOKEN
 from edge.http.answer import Answer
 from edge.http.body import read_body
+from edge.http.gate import Gate
 from edge.identity.credentials import bearer_of
 from edge.identity.public_keys import PublicKeys
+from edge.rest.newcomers import Newcomers
 from edge.settings import EdgeSettings
 from edge.tasks.bulkhead import Bulkhead
 from edge.tasks.request import read_form
-from schemas.errors import BusDisconnected
+from schemas import identity
+from schemas.errors import BusDisconnected, Unauthenticated
 from schemas.identity import TokenIssue, TokenRefresh, TokenRevoke
 from schemas.ids import TenantId
 from schemas.message import Message, encode
 from schemas.scopes import Scope
+from schemas.tokens import parse_refresh
 
 MAX_BODY_BYTES: Final = 16_384
 MAX_DEPTH: Final = 4
@@ -58,10 +63,11 @@ STRANGERS: Final = TenantId("")
 class Tokens:
     """Answers for tokens: one instance serves all requests of an edge."""
 
-    def __init__(self, bus: Bus, settings: EdgeSettings, public_keys: PublicKeys) -> None:
+    def __init__(self, bus: Bus, settings: EdgeSettings, public_keys: PublicKeys, gate: Gate | None) -> None:
         self._bus = bus
         self._settings = settings
         self._public_keys = public_keys
+        self._newcomers = Newcomers(gate, settings.max_cached_keys)
         self._asking = Bulkhead("questions about tokens", MAX_ASKING, share=1.0)
 
     async def issue(self, request: web.BaseRequest) -> Answer:
@@ -73,17 +79,19 @@ class Tokens:
             subject=form.subject,
             scopes=tuple(form.scopes) if form.scopes is not None else None,
         )
-        return await self._ask(AUTH_TOKEN, asked)
+        credential = sha256((asked.api_key or asked.id_token or "").encode()).hexdigest()
+        return await self._trade(request, AUTH_TOKEN, asked, credential, by_key=asked.api_key is not None)
 
     async def refresh(self, request: web.BaseRequest) -> Answer:
         """The next pair for a refresh token, which is good once."""
         form = await self._read(request, RefreshForm)
-        return await self._ask(AUTH_REFRESH, TokenRefresh(refresh_token=form.refresh_token))
+        asked = TokenRefresh(refresh_token=form.refresh_token)
+        return await self._trade(request, AUTH_REFRESH, asked, _family(form.refresh_token), by_key=False)
 
     async def revoke(self, request: web.BaseRequest) -> Answer:
         """`{}` whatever was sent: nothing of the refresh token's family is good any more (RFC 7009 section 2.2)."""
         form = await self._read(request, RefreshForm)
-        return await self._ask(AUTH_REVOKE, TokenRevoke(refresh_token=form.refresh_token))
+        return Answer(encode(await self._ask(AUTH_REVOKE, TokenRevoke(refresh_token=form.refresh_token))))
 
     async def key_set(self, _request: web.BaseRequest) -> web.Response:
         """The public keys of access tokens (RFC 7517), for whoever wants to check one himself."""
@@ -94,9 +102,30 @@ class Tokens:
         body = await read_body(request, MAX_BODY_BYTES, self._settings.body_timeout_s)
         return read_form(body, MAX_DEPTH, form, "the body does not fit: see errors")
 
-    async def _ask(self, question: Question[Req, Rep], asked: Req) -> Answer:
+    async def _trade(
+        self,
+        request: web.BaseRequest,
+        question: Question[Req, identity.Tokens],
+        asked: Req,
+        credential: str | None,
+        *,
+        by_key: bool,
+    ) -> Answer:
+        self._newcomers.check(request, credential)
+        tokens = await self._ask(question, asked)
+        await self._newcomers.count(request, credential, tokens.access_token, by_key=by_key)
+        return Answer(encode(tokens))
+
+    async def _ask(self, question: Question[Req, Rep], asked: Req) -> Rep:
         with self._asking.place(STRANGERS):
             if not self._bus.connected:
                 raise BusDisconnected("the bus is away: try again", retry_after_s=2)
-            reply = await self._bus.rpc.ask(question, asked, timeout_s=self._settings.auth_timeout_s)
-        return Answer(encode(reply))
+            return await self._bus.rpc.ask(question, asked, timeout_s=self._settings.auth_timeout_s)
+
+
+def _family(refresh_token: str) -> str | None:
+    """What all tokens of a sign-in have in common; it proves nothing."""
+    try:
+        return parse_refresh(refresh_token).family
+    except Unauthenticated:
+        return None

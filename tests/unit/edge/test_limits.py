@@ -249,6 +249,27 @@ async def test_an_address_with_nothing_left_is_refused_before_its_credential_is_
     limits.check_address("1.1.1.2")
 
 
+async def test_what_is_done_already_counts_and_is_refused_nothing() -> None:
+    async with world_of(key={"rpm": 60, "burst": 2}, tenant={"rpm": 60, "burst": 4}) as world:
+        limits, who = world.edges[0], Who(None, "user:local/alice", ACME, "POST /v1/auth/refresh")
+        assert [(await limits.count(who)).admitted for _ in range(4)] == [True, True, False, False]
+        assert limits.refused == 0
+        assert await world.admitted(5, caller="key:b") == 2, "past his own limit he takes nothing of his tenant's"
+
+
+async def test_who_is_known_to_have_nothing_left_is_told_so_and_nothing_is_taken() -> None:
+    async with world_of(key={"rpm": 60, "burst": 2}) as world:
+        limits, who = world.edges[0], Who(None, "key:a", ACME, "")
+        for _ in range(5):
+            limits.check(who)
+        assert await world.admitted(3) == 2
+        rounds = len(world.script.rounds)
+        with pytest.raises(RateLimited):
+            limits.check(who)
+        limits.check(who._replace(caller="key:b"))
+        assert len(world.script.rounds) == rounds
+
+
 def test_a_route_is_found_by_its_path_or_its_pattern() -> None:
     rate = {"rpm": 60, "burst": 1}
     settings = {"routes": {"POST /v1/tasks": rate, "GET /v1/tasks/{task_id}/events": rate}}
