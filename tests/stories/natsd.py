@@ -16,15 +16,20 @@ START_S = 15.0
 
 
 class Natsd:
-    """One port and one store in `folder`; `more` goes into its configuration. Whoever made it calls `kill`."""
+    """One port and one store, in `folder` unless it is told where; `more` goes into its configuration.
 
-    def __init__(self, binary: str, folder: Path, more: str = "") -> None:
+    `sync` is its `sync_interval`. Whoever made it calls `kill`.
+    """
+
+    def __init__(
+        self, binary: str, folder: Path, more: str = "", *, store: Path | None = None, sync: str = "always"
+    ) -> None:
         self.port, self._monitor = _free_port(), _free_port()
         self._command = [binary, "-c", str(folder / "nats.conf")]
-        self._store = folder / "store"
+        self._store = store or folder / "store"
         (folder / "nats.conf").write_text(
             f"listen: 127.0.0.1:{self.port}\nhttp: 127.0.0.1:{self._monitor}\n{more}\n"
-            f"jetstream {{ store_dir: {json.dumps(str(self._store))}, sync_interval: always }}\n"
+            f"jetstream {{ store_dir: {json.dumps(str(self._store))}, sync_interval: {sync} }}\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
 
