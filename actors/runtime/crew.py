@@ -7,7 +7,7 @@ from structlog.typing import FilteringBoundLogger
 
 from actors.runtime.actor import GiveBack, Work
 from actors.runtime.logs import failure
-from actors.runtime.suspects import TRUSTED, Suspects
+from actors.runtime.suspects import Suspects
 from bus.port import Bus, Delivery, Taker, TakerStopped
 from bus.waiting import timeout
 from schemas.errors import AionError
@@ -121,10 +121,10 @@ class Crew:
 
     async def _answer(self, delivery: Delivery) -> None:
         work = self._work
-        if delivery.delivered > TRUSTED and work.give_up is not None:
-            await self._suspects.attempt(delivery, work.handler, work.give_up)
-        else:
+        if work.give_up is None:
             await work.handler(delivery)
+        else:
+            await self._suspects.attempt(delivery, work.handler, work.give_up)
 
     async def _rest(self, delay_s: float) -> None:
         try:

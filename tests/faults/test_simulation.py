@@ -198,7 +198,7 @@ def an_executor_that_lost_its_lease_appends_after_whatever_is_last(monkeypatch: 
 
 @defect("kills_on")
 def an_executor_trusts_what_others_were_lost_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.runtime.crew.TRUSTED", 1_000_000)
+    monkeypatch.setattr("actors.runtime.suspects.TRUSTED", 1_000_000)
 
 
 @defect("innocent_given_up")

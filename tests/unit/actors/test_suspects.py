@@ -38,6 +38,8 @@ class Processes:
     server: MemoryServer = field(default_factory=MemoryServer)
     begun: list[int] = field(default_factory=list)
     given_up: list[int] = field(default_factory=list)
+    beside: dict[int, int] = field(default_factory=dict)
+    """How many others were at work when one began."""
     most_at_once: int = 0
     _inside: int = 0
 
@@ -48,6 +50,7 @@ class Processes:
 
     async def handle(self, delivery: Delivery) -> None:
         self.begun.append(delivery.entry.sequence)
+        self.beside[delivery.entry.sequence] = self._inside
         self._inside += 1
         self.most_at_once = max(self.most_at_once, self._inside)
         try:
@@ -110,6 +113,24 @@ async def test_a_neighbour_is_not_lost_with_it_twice() -> None:
     assert processes.most_at_once == 1
     assert not processes.given_up
     assert [processes.lost(sequence) for sequence in (1, 2, 3)] == [0, 0, 0]
+
+
+async def test_what_was_never_lost_is_not_tried_beside_what_was() -> None:
+    """A fresh one may be what kills: it would be counted against the other."""
+    processes = Processes()
+    await processes.lose(1)
+    suspects, fresh = processes.next(), [Handed(sequence, delivered=sequence % 3 + 1) for sequence in range(2, 8)]
+    begun, processes.most_at_once = len(processes.begun), 0
+    early = [asyncio.create_task(suspects.attempt(one, processes.handle, processes.give_up)) for one in fresh[:3]]
+    await asyncio.sleep(0.01)
+    suspect = asyncio.create_task(processes.attempt(suspects, 1))
+    await asyncio.sleep(0.01)
+    late = [asyncio.create_task(suspects.attempt(one, processes.handle, processes.give_up)) for one in fresh[3:]]
+    async with asyncio.timeout(5):
+        await asyncio.gather(*early, suspect, *late)
+    assert processes.begun[begun:][3] == 1
+    assert processes.beside[1] == 0
+    assert processes.most_at_once == 3
 
 
 async def test_one_that_lasts_keeps_the_others_waiting_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
