@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from types import MappingProxyType
 from typing import Final
@@ -12,6 +12,7 @@ import structlog
 from bus.nats.connection import WRONG_SEQUENCE, Connection
 from bus.nats.message import Message, encode_headers
 from bus.nats.reader import Start, StreamReader, open_reader
+from bus.nats.stored import Delivered
 from bus.port import DEFAULT_TIMEOUT_S, KvEntry
 from bus.waiting import timeout
 from schemas.errors import Conflict, Unavailable
@@ -19,6 +20,7 @@ from schemas.errors import Conflict, Unavailable
 MARKER_TTL_S: Final = 60.0
 """How long a deletion's own marker stands. The server's follows it, as after an expiry, and goes by itself as well."""
 _RESTART_S = 1.0
+_FILL_S = 60.0
 Changed = Callable[[str, bytes | None], None]
 
 
@@ -114,17 +116,28 @@ class _View:
         self._unseen: set[str] = set()
 
     async def fill(self) -> None:
-        """Return once all that stood in the bucket is here. A walk that began anew meanwhile says all of it again."""
+        """Return once all that stood in the bucket is here. A walk that began anew meanwhile says all of it again.
+
+        Raises `Unavailable` when nothing comes for `DEFAULT_TIMEOUT_S`, or not all within `_FILL_S`: it may be large.
+        """
         try:
-            async with timeout(DEFAULT_TIMEOUT_S):
+            async with timeout(_FILL_S):
                 while self._reader.pending:
-                    found = await self._reader.next(0.5)
-                    if self._began_anew():
-                        self.values.clear()
-                    for _, _, message in found:
+                    for _, _, message in await self._next():
                         self._apply(message, announce=False)
         except TimeoutError as error:
-            raise Unavailable(f"{self._prefix} was not read within {DEFAULT_TIMEOUT_S:g} s") from error
+            raise Unavailable(f"{self._prefix} was not read to its end: {len(self.values)} keys came") from error
+
+    async def _next(self) -> Sequence[Delivered]:
+        """The next of a walk, without what one before it said. Raises `TimeoutError`."""
+        async with timeout(DEFAULT_TIMEOUT_S):
+            while self._reader.pending:
+                found = await self._reader.next(0.5)
+                if self._began_anew():
+                    self.values.clear()
+                if found:
+                    return found
+        return ()
 
     async def follow(self) -> None:
         """Apply changes for ever. A stale view would honour revoked keys, so whatever breaks it starts it anew."""
