@@ -1,7 +1,7 @@
 """The auth actor: `aion.rpc.auth.*`, and the only hand that writes `KEYS` and `SESSIONS`. Any number may run."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, ClassVar, Final
 
@@ -84,8 +84,8 @@ class Auth(Actor):
             working = [group.create_task(keys.watch()) for keys in self._issuers.values()]
             working.append(group.create_task(self._refusals.watch()))
             working.append(group.create_task(self._tally.watch()))
-            working.append(group.create_task(self._sweep()))
-            working.append(group.create_task(self._tend()))
+            working.append(group.create_task(self._every_tick(self._sweep, "auth.sessions_not_swept")))
+            working.append(group.create_task(self._every_tick(self._tend, "auth.signing_keys_not_tended")))
             await self.context.draining.wait()
             for task in working:
                 task.cancel()
@@ -131,23 +131,22 @@ class Auth(Actor):
     def _now_s(self) -> float:
         return self.context.now_ms() / 1000
 
-    async def _sweep(self) -> None:
+    async def _every_tick(self, work: Callable[[], Awaitable[None]], failed: str) -> None:
+        """Do it until cancelled; what fails is tried again at the next tick."""
         while True:
             await asyncio.sleep(self.settings.tick_s)
             try:
-                if self._tokens is not None:
-                    await self._tokens.sweep()
+                await work()
             except AionError as error:
-                self.context.log.warning("auth.sessions_not_swept", code=error.code, why=error.message)
+                self.context.log.warning(failed, code=error.code, why=error.message)
+
+    async def _sweep(self) -> None:
+        if self._tokens is not None:
+            await self._tokens.sweep()
 
     async def _tend(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.tick_s)
-            try:
-                if self._signing is not None:
-                    await self._signing.tend()
-            except AionError as error:
-                self.context.log.warning("auth.signing_keys_not_tended", code=error.code, why=error.message)
+        if self._signing is not None:
+            await self._signing.tend()
 
 
 def _session() -> ClientSession:

@@ -53,20 +53,20 @@ class Suspects:
         key = f"{delivery.entry.subject}.{delivery.entry.sequence}"
         if await self._lost(key):
             async with self._room.alone():
-                await self._count(key, delivery, handler, give_up)
+                lost = await self._lost(key)  # again: it has waited
+                if lost >= MOST_LOST:
+                    self._log.error("work_given_up", sequence=delivery.entry.sequence, lost=lost)
+                    await give_up(delivery)
+                else:
+                    await self._count(key, lost, delivery, handler)
             return
         await self._room.enter()
         try:
-            await self._count(key, delivery, handler, give_up)
+            await self._count(key, 0, delivery, handler)
         finally:
             self._room.leave()
 
-    async def _count(self, key: str, delivery: Delivery, handler: Handler, give_up: Handler) -> None:
-        lost = await self._lost(key)  # again: it may have waited
-        if lost >= MOST_LOST:
-            self._log.error("work_given_up", sequence=delivery.entry.sequence, lost=lost)
-            await give_up(delivery)
-            return
+    async def _count(self, key: str, lost: int, delivery: Delivery, handler: Handler) -> None:
         await self._kv.put(SUSPECTS, key, str(lost + 1).encode(), ttl_s=KEEP_S)
         try:
             await handler(delivery)
@@ -85,7 +85,10 @@ class Suspects:
 
 
 class Room:
-    """Any number may be inside, or one that is alone; nobody is kept from it for long by one that lasts."""
+    """Any number may be inside, or one that is alone.
+
+    Nobody is kept out for long: one that lasts is alone for a while only, and between two all others get in that wait.
+    """
 
     def __init__(self) -> None:
         self._inside = 0
@@ -117,7 +120,7 @@ class Room:
             if alone:
                 alone = False
                 self._inside += 1
-                self._open.set()
+                self._open.set()  # first, so that who waits outside is in before the next one closes the room
                 self._one.release()
 
         self._open.clear()

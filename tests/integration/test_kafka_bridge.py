@@ -5,7 +5,7 @@ import gc
 import os
 import random
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.produce import ProduceRequest
+from bridging import kill_producers, reach, running, until
 from story import NOW_MS, Story, entries_of
 
 from actors.runtime.actor import Context
@@ -77,30 +78,8 @@ def bridge(server: MemoryServer, settings: KafkaSettings) -> KafkaBridge:
     return KafkaBridge(context, settings)
 
 
-@asynccontextmanager
-async def running(subject: KafkaBridge) -> AsyncIterator["asyncio.Task[None]"]:
-    task = asyncio.create_task(subject.run())
-    try:
-        yield task
-        subject.context.draining.set()
-        await task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def reach(subject: KafkaBridge, sequence: int) -> None:
-    await until(lambda: int(str(subject.status()["sequence"])) >= sequence)
-
-
 async def positioned(subject: KafkaBridge) -> None:
     await until(lambda: subject.ready() is None)
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(40):
-        while not condition():  # noqa: ASYNC110 - a broker's progress
-            await asyncio.sleep(0.01)
 
 
 async def test_every_event_reaches_kafka_once_in_order(settings: KafkaSettings) -> None:
@@ -124,22 +103,7 @@ async def test_killed_at_any_step_of_a_transaction(
     settings: KafkaSettings, monkeypatch: pytest.MonkeyPatch, step: str, moment: str
 ) -> None:
     """`after` a step is the unknown outcome: the broker did it, and nobody heard."""
-    left, calls = 3, 0
-    real = getattr(AIOKafkaProducer, step)
-
-    async def deadly(self: AIOKafkaProducer, *args: Any, **kwargs: Any) -> Any:
-        nonlocal left, calls
-        calls += 1
-        dies = left > 0 and calls % 3 == 2
-        left -= dies
-        if dies and moment == "before":
-            raise ConnectionError("killed before")
-        answer = await real(self, *args, **kwargs)
-        if dies:
-            raise ConnectionError("killed after")
-        return answer
-
-    monkeypatch.setattr(AIOKafkaProducer, step, deadly)
+    kill_producers(monkeypatch, step, moment)
     server = MemoryServer()
     bus = MemoryBus(server)
     last = await live_some(bus, 100)

@@ -1,12 +1,10 @@
 """Whatever becomes a dead letter in Kafka, Kafka and the ledger bill the same ends, each once, and `verify` agrees."""
 
-import asyncio
 import hashlib
 import json
 import random
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +13,12 @@ import asyncpg
 import nats as nats_py
 import pytest
 import structlog
-from aiokafka import AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka import ConsumerRecord, TopicPartition
+from bridging import kill_producers, reach, running
 from natsd import Natsd
 from story import NOW_MS, Story
 
 from actors.runtime.actor import Context
-from bridges.bridge import Bridge
 from bridges.kafka import topics
 from bridges.kafka.actor import KafkaBridge
 from bridges.kafka.readback import consumer, read_to_end, stored_ends
@@ -76,24 +74,6 @@ def nats(nats_binary: str, tmp_path: Path) -> Iterator[Natsd]:
 
 def context(bus: Bus) -> Context:
     return Context(bus, "one", structlog.get_logger(), lambda: NOW_MS, random.Random(1))
-
-
-@asynccontextmanager
-async def running(bridge: Bridge) -> AsyncIterator[None]:
-    task = asyncio.create_task(bridge.run())
-    try:
-        yield
-        bridge.context.draining.set()
-        await task
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-async def reach(bridge: Bridge, sequence: int) -> None:
-    async with asyncio.timeout(40):
-        while int(str(bridge.status()["sequence"])) < sequence:  # noqa: ASYNC110 - a broker's progress
-            await asyncio.sleep(0.01)
 
 
 def large(size_bytes: int) -> str:
@@ -239,22 +219,7 @@ async def test_an_end_too_large_is_billed_beside_the_beginning_of_its_bytes(kafk
 async def test_a_bridge_that_is_killed_among_dead_letters_bills_each_end_once(
     kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch, step: str, moment: str
 ) -> None:
-    left, calls = 3, 0
-    real = getattr(AIOKafkaProducer, step)
-
-    async def deadly(self: AIOKafkaProducer, *args: Any, **kwargs: Any) -> Any:
-        nonlocal left, calls
-        calls += 1
-        dies = left > 0 and calls % 3 == 2
-        left -= dies
-        if dies and moment == "before":
-            raise ConnectionError("killed before")
-        answer = await real(self, *args, **kwargs)
-        if dies:
-            raise ConnectionError("killed after")
-        return answer
-
-    monkeypatch.setattr(AIOKafkaProducer, step, deadly)
+    kill_producers(monkeypatch, step, moment)
     bus = MemoryBus(MemoryServer(max_bytes=1 << 26))
     bills = [(await live(bus, f"t{n}", n, large(20_000) if n % 2 else "ok"), n) for n in range(20)]
     subject = KafkaBridge(context(bus), kafka)

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from checker.history import History, Task
+from checker.history import History, LogEntry, Task
 from checker.verdict import Finding
 from simulation.clients import Answer
 
@@ -45,6 +45,12 @@ def check_references(history: History) -> Iterator[Finding]:
             yield Finding("answered_with_another", f"{submission.ref} was given {submission.task_id}, another's task")
 
 
+def error_code(entry: LogEntry) -> str | None:
+    """Why a task ended as it did, None where it ended well."""
+    code: str | None = (entry.body.get("error") or {}).get("code")
+    return code
+
+
 def check_poison(history: History, deaths: Sequence[str]) -> Iterator[Finding]:
     """What kills its executor kills few, and only that is ended for it. `deaths` are the texts of who killed."""
     killed = Counter(deaths)
@@ -55,8 +61,7 @@ def check_poison(history: History, deaths: Sequence[str]) -> Iterator[Finding]:
             task = lives[0][0] if lives else None
             yield Finding("kills_on", f"{text!r} killed {count} executors in {attempts} attempts", task)
     for task, life in history.lives.items():
-        code = (life[-1].body.get("error") or {}).get("code")
-        if code == "poison" and life[0].body["params"].get("does") != "kill":
+        if error_code(life[-1]) == "poison" and life[0].body["params"].get("does") != "kill":
             yield Finding("innocent_given_up", f"{task.task_id} killed nobody and was given up", task)
 
 

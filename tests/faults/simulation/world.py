@@ -16,7 +16,7 @@ from simulation.clients import CREDENTIALS, Answer, Clients, jobs
 from simulation.loop import Process, Stuck, VirtualLoop
 from simulation.members import Ground, Member, cast
 from simulation.nemesis import Breaker
-from simulation.rules import check_answers, check_poison, check_references, check_timeouts
+from simulation.rules import check_answers, check_poison, check_references, check_timeouts, error_code
 from simulation.sandbox import SimulatedSandbox
 from simulation.server import Figures, SimulatedServer
 from simulation.sinks import KafkaStore, LedgerStore, Steps, bridge_into
@@ -106,7 +106,7 @@ def play(seed: int) -> Result:
     figures.count("redelivery", world.ground.server.redelivered)
     figures.count("tasks", len(history.lives))
     figures.count("killed by its task", len(deaths))
-    figures.count("task given up", sum(_code(life[-1]) == "poison" for life in history.lives.values()))
+    figures.count("task given up", sum(error_code(life[-1]) == "poison" for life in history.lives.values()))
     figures.count("callbacks", loop.steps)
     for entry in history.log:
         figures.count(f"event {'.'.join(entry.subject.split('.')[2:4]) if entry.event == 'ended' else entry.event}")
@@ -198,10 +198,6 @@ class World:
             nemesis=sorted([*self.breaker.done, *(Nemesis(at_ms, f"killed by {text}") for at_ms, text in deaths)]),
             readings=self.clients.readings,
         )
-
-
-def _code(entry: LogEntry) -> str | None:
-    return (entry.body.get("error") or {}).get("code")
 
 
 def _read(entry: Entry) -> LogEntry:

@@ -133,6 +133,19 @@ async def test_what_was_never_lost_is_not_tried_beside_what_was() -> None:
     assert processes.most_at_once == 3
 
 
+async def test_between_two_that_are_tried_alone_the_others_get_in() -> None:
+    processes = Processes()
+    await processes.lose(1, 2)
+    suspects, begun = processes.next(), len(processes.begun)
+    alone = [asyncio.create_task(processes.attempt(suspects, sequence)) for sequence in (1, 2)]
+    await asyncio.sleep(0.01)
+    fresh = Handed(3, delivered=1)
+    async with asyncio.timeout(5):
+        await asyncio.gather(*alone, suspects.attempt(fresh, processes.handle, processes.give_up))
+    assert processes.begun[begun:] == [1, 3, 2]
+    assert processes.beside[1] == processes.beside[2] == 0
+
+
 async def test_one_that_lasts_keeps_the_others_waiting_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("actors.runtime.suspects.ALONE_S", 0.05)
     processes = Processes()
